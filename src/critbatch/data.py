@@ -1,0 +1,165 @@
+"""Training and test data: from whatever the user has to tensors that can be cut into batches of any size."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from .randomness import generator
+
+COLLATE_CHUNK = 1024
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """A finite set: `inputs` and `targets` share their first axis, the example."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def epoch(self, seed: int, index: int) -> "Examples":
+        """Return the examples of epoch `index`: always the same set."""
+        return self
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Examples":
+        """Return the set on `device`, floating inputs and targets as `dtype`; itself where nothing changes."""
+        inputs, targets = (
+            part.to(device, dtype if part.is_floating_point() else None) for part in (self.inputs, self.targets)
+        )
+        return Examples(inputs, targets)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Fresh examples for ever: each epoch of `size` examples is drawn anew, the same for all runs of one seed.
+
+    Args:
+        draw: Takes a generator and a count; returns inputs and targets of that many independent examples.
+        size: Examples that count as one epoch.
+    """
+
+    draw: Callable[[torch.Generator, int], tuple[Tensor, Tensor]]
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def epoch(self, seed: int, index: int) -> Examples:
+        """Return the examples of epoch `index` for runs of `seed`."""
+        return Examples(*self.draw(generator(seed, "data", index), self.size))
+
+
+def examples(source: Any, split: str) -> Examples:
+    """Return `source` as tensors, or say what is wrong with it.
+
+    Takes a pair (inputs, targets) of tensors or arrays, a `torch.utils.data.Dataset` of such pairs, a `DataLoader` (its
+    dataset and collate function are used; its batch size and sampler are not, since the batch size is what we vary), or
+    a Hugging Face dataset with two columns (recognised by `with_format`; targets are the column called label, labels,
+    target or y, else the last).
+
+    Args:
+        source: The data.
+        split: "train", "test" or "validation", for the error message.
+
+    Raises:
+        ValueError: If the set is empty, lengths differ, or a number is NaN or infinite.
+        TypeError: If it is none of the above.
+    """
+    match source:
+        case Examples():
+            found = source
+        case (inputs, targets):
+            found = Examples(_tensor(inputs, f"{split} inputs"), _tensor(targets, f"{split} targets"))
+        case DataLoader():
+            found = _collate(source.dataset, source.collate_fn, split)
+        case _ if callable(getattr(source, "with_format", None)):
+            found = _columns(source, split)
+        case Dataset():
+            found = _collate(source, default_collate, split)
+        case _:
+            raise TypeError(
+                f"`Task({split}=...)`: cannot read a {type(source).__name__}. Give a pair (inputs, targets) of tensors or "
+                "arrays, a torch Dataset, a DataLoader, or a Hugging Face dataset with two columns."
+            )
+    _check(found, split)
+    whole = not found.targets.is_floating_point() and found.targets.dtype != torch.bool
+    return Examples(found.inputs, found.targets.long()) if whole else found
+
+
+def _tensor(values: Any, name: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: an array of {array.dtype} cannot become a tensor. Encode it as numbers first.")
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _collate(dataset: Any, collate: Callable[[list[Any]], Any], split: str) -> Examples:
+    if isinstance(dataset, IterableDataset):
+        raise TypeError(
+            f"`Task({split}=...)`: an IterableDataset cannot be visited in an order of our own. "
+            "Give a map-style Dataset (with __len__ and __getitem__)."
+        )
+    count = len(dataset)
+    if not count:
+        raise ValueError(f"`Task({split}=...)`: the dataset is empty. Give at least one example.")
+    parts: list[tuple[Tensor, Tensor]] = []
+    for start in range(0, count, COLLATE_CHUNK):
+        batch = collate([dataset[index] for index in range(start, min(start + COLLATE_CHUNK, count))])
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            raise TypeError(
+                f"`Task({split}=...)`: the collate function returned {type(batch).__name__}, not (inputs, targets). "
+                "Give a dataset whose items are pairs, or a collate function that makes pairs."
+            )
+        parts.append((_tensor(batch[0], f"{split} inputs"), _tensor(batch[1], f"{split} targets")))
+    shapes = {tuple(inputs.shape[1:]) for inputs, _ in parts}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"`Task({split}=...)`: examples have different shapes {sorted(shapes)}. Pad them to one shape."
+        )
+    return Examples(torch.cat([inputs for inputs, _ in parts]), torch.cat([targets for _, targets in parts]))
+
+
+def _columns(dataset: Any, split: str) -> Examples:
+    names = list(dataset.column_names)
+    if len(names) != 2:
+        raise ValueError(
+            f"`Task({split}=...)`: the dataset has columns {names}; two are needed, inputs and targets. "
+            "Use `dataset.select_columns([inputs, targets])`."
+        )
+    known = [name for name in names if name in ("label", "labels", "target", "targets", "y")]
+    target = known[0] if known else names[-1]
+    inputs = next(name for name in names if name != target)
+    table = dataset.with_format("numpy")[:]
+    return Examples(_tensor(table[inputs], f"{split} {inputs!r}"), _tensor(table[target], f"{split} {target!r}"))
+
+
+def _check(found: Examples, split: str) -> None:
+    if found.inputs.ndim == 0 or found.targets.ndim == 0 or len(found.inputs) == 0:
+        raise ValueError(f"`Task({split}=...)`: the set is empty. Give at least one example.")
+    if len(found.inputs) != len(found.targets):
+        raise ValueError(
+            f"`Task({split}=...)`: {len(found.inputs)} inputs but {len(found.targets)} targets. Give one target per input."
+        )
+    for name, part in (("inputs", found.inputs), ("targets", found.targets)):
+        if part.is_floating_point() and not math.isfinite(float(part.sum(dtype=torch.float64))):
+            bad = int((~part.isfinite()).sum())
+            raise ValueError(
+                f"`Task({split}=...)`: {bad} of {part.numel()} numbers in the {name} are NaN or infinite. "
+                "Clean or impute them first."
+            )

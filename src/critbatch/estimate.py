@@ -1,0 +1,56 @@
+"""What a number looks like in critbatch: never bare."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+
+@final
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval, count, unit, method and definition; or the reason why there is none.
+
+    `value` is None when the data cannot carry it; `low` or `high` alone may then still be known (a one-sided bound).
+    An open end of the interval is None.
+
+    Raises:
+        ValueError: If the value is missing without a reason, or a number is not finite.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    count: int
+    unit: str
+    method: str
+    definition: str
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            number = {"value": self.value, "low": self.low, "high": self.high}[name]
+            if number is not None and not math.isfinite(number):
+                raise ValueError(
+                    f"`Estimate({name}={number})`: must be finite. Use None and a reason for what is not known."
+                )
+        if self.value is None and not self.reason:
+            raise ValueError("`Estimate(value=None)`: needs a reason. Say what is missing in `reason=`.")
+
+    @classmethod
+    def missing(
+        cls, reason: str, *, unit: str, definition: str, low: float | None = None, high: float | None = None,
+        level: float = 0.95, count: int = 0, method: str = "none",
+    ) -> Self:  # fmt: skip
+        """Return an estimate without a value that says why, with a one-sided bound where one is known."""
+        return cls(None, low, high, level, count, unit, method, definition, reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate as a dictionary of JSON types; `reason` is present only when it is set."""
+        document: dict[str, Any] = {
+            "value": self.value, "low": self.low, "high": self.high, "level": self.level, "count": self.count,
+            "unit": self.unit, "method": self.method, "definition": self.definition,
+        }  # fmt: skip
+        if self.reason:
+            document["reason"] = self.reason
+        return document

@@ -1,0 +1,34 @@
+"""Where cohorts are trained."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, final
+
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@final
+@dataclass(frozen=True)
+class Lost:
+    """Stands in for the result of an item whose worker died, again and again, without an exception."""
+
+    reason: str
+
+
+class Executor(ABC):
+    """Something with a `map`. Results come back to the caller, which is the only writer."""
+
+    @abstractmethod
+    def map(
+        self, function: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Result | Lost]]:
+        """Yield each item once with `function(shared, item)`, in the order in which they finish.
+
+        Args:
+            function: A module-level function. What it raises is raised here.
+            shared: Sent to each worker once.
+            items: In the order in which they should start.
+        """

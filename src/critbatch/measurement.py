@@ -1,0 +1,66 @@
+"""What can be looked at while a run trains, and when."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from .task import Task
+
+LOOKS_PER_DECADE = 25
+MOST_LOOKS = 200
+
+
+def look_steps(per_decade: int = LOOKS_PER_DECADE, most: int = MOST_LOOKS) -> list[int]:
+    """Return the steps after which a run is looked at: 0, then log-spaced, the same for every run and budget.
+
+    Being independent of the budget, a longer run repeats the looks of a shorter one. The last step of a run is a look
+    besides. At 25 a decade the first 200 looks reach beyond 10^8 steps.
+
+    Args:
+        per_decade: Looks per factor of ten in steps, at least 1.
+        most: At most this many looks.
+    """
+    steps = [0]
+    index = 0
+    while len(steps) < most:
+        step = math.ceil(10 ** (index / per_decade) - 1e-9)
+        if step > steps[-1]:
+            steps.append(step)
+        index += 1
+    return steps
+
+
+@final
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run at one look. `model` is a copy: a measurement may do with it what it likes."""
+
+    task: Task
+    model: torch.nn.Module
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    batch_size: int
+    learning_rate: float
+    generator: torch.Generator
+
+
+class Measurement(ABC):
+    """Numbers taken at some looks of a run. Taking them never changes the training, bit for bit."""
+
+    @property
+    @abstractmethod
+    def looks_per_decade(self) -> int:
+        """Return how often to measure, in looks per factor of ten in steps."""
+
+    @property
+    @abstractmethod
+    def quantities(self) -> Mapping[str, str]:
+        """Return the unit of each quantity that `measure` returns, by the quantity's name."""
+
+    @abstractmethod
+    def measure(self, snapshot: Snapshot) -> dict[str, float]:
+        """Return a value for each of `quantities` at this snapshot."""

@@ -1,0 +1,35 @@
+"""Which examples make up which batch."""
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+
+
+class LastBatch(enum.Enum):
+    """What happens to the examples left over when the batch size does not divide the training set."""
+
+    DROP = "left out of this epoch"
+    WEIGHT = "used as a smaller batch whose step is scaled by its share of a whole one"
+
+
+class Sampling(ABC):
+    """The order in which training examples are visited.
+
+    Sources of randomness are passed in and do not depend on the batch size: runs of one seed read one base order, cut
+    into batches of different sizes.
+    """
+
+    @abstractmethod
+    def epoch(
+        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator
+    ) -> Iterator[torch.Tensor]:
+        """Yield the index batches of one epoch (CPU, int64).
+
+        Args:
+            train_size: Number of training examples.
+            batch_size: Examples per step, at most `train_size`.
+            order: A fresh generator for this epoch.
+            base: A generator that starts alike in every epoch of the run.
+        """
