@@ -13,7 +13,8 @@ from typing import Any
 from .task import Task
 
 KINDS = (
-    "budgets", "curves", "executors", "measurements", "optimizers", "samplings", "scaling_rules", "schedules", "stores", "tasks",
+    "budgets", "curves", "executors", "measurements", "optimizers", "samplings", "scaling_rules", "schedules", "stores",
+    "tasks",
 )  # fmt: skip
 
 
@@ -35,7 +36,12 @@ def module(kind: str, name: str) -> ModuleType:
 
 
 def load(kind: str, name: str) -> type:
-    """Return the class of one implementation: the one public class that its file defines."""
+    """Return the class of one implementation: the one public class that its file defines.
+
+    Raises:
+        ValueError: If there is none of that name.
+        TypeError: If the file defines no public class or several.
+    """
     found = module(kind, name)
     classes = [
         value
@@ -51,8 +57,8 @@ def load_task(reference: str) -> Task:
     """Return the task that `reference` names.
 
     Args:
-        reference: A name from `names("tasks")`, `path/to/file.py:name` or `module:name`; the named object is a `Task` or
-            a function without arguments that returns one. A file is executed: name only files that you trust.
+        reference: A name from `names("tasks")`, `path/to/file.py:name` or `module:name`; the named object is a `Task`
+            or a function without arguments that returns one. A file is executed: name only files that you trust.
 
     Raises:
         ValueError: If nothing is found there, the file raises, or it is no task. The original error is the cause.

@@ -22,13 +22,16 @@ class Curve(ABC):
         """Return the coefficients that minimise squared relative errors.
 
         Args:
-            batch_sizes: Shape (point,), in examples.
-            steps: Shape (point,), steps to target, finite and above 0.
+            batch_sizes: Shape (point,), in examples; at least as many different ones as there are coefficients.
+            steps: Shape (..., point), steps to target, finite and above 0: any number of data sets at once.
+
+        Returns:
+            Shape (..., coefficient).
         """
 
     @abstractmethod
     def steps(self, batch_sizes: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-        """Return S(B) at `batch_sizes`, shape (point,)."""
+        """Return S(B), shape (..., point), at `batch_sizes` (point,) for `coefficients` (..., coefficient)."""
 
 
 @final

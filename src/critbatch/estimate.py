@@ -38,7 +38,7 @@ class Estimate:
             raise ValueError("`Estimate(value=None)`: needs a reason. Say what is missing in `reason=`.")
 
     @classmethod
-    def missing(
+    def missing(  # noqa: PLR0913
         cls, reason: str, *, unit: str, definition: str, low: float | None = None, high: float | None = None,
         level: float = 0.95, count: int = 0, method: str = "none",
     ) -> Self:  # fmt: skip

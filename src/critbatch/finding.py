@@ -1,7 +1,7 @@
 """What one sweep found, as frozen values; `to_json` of a `Finding` is the public `result.json`."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from .curve import Fit
@@ -149,7 +149,7 @@ class RatePoint:
 @final
 @dataclass(frozen=True)
 class LearningRateRule:
-    """The exponent of the best learning rate against the batch size, and the named rules that the data do not exclude."""
+    """The exponent of the best learning rate against the batch size, and the rules that the data do not exclude."""
 
     exponent: Estimate
     nearest: str | None
@@ -205,6 +205,7 @@ class Finding:
     cells: tuple[Cell, ...]
     curves: tuple[CurvePoint, ...]
     warnings: tuple[str, ...]
+    target_winners: dict[str, Winner] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> Any:

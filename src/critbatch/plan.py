@@ -21,7 +21,11 @@ from .task import Target, Task
 
 
 def describe(value: Any) -> Any:
-    """Return a frozen dataclass as JSON types, class name included; equal numbers look alike (20 and 20.0)."""
+    """Return a frozen dataclass as JSON types, class name included; equal numbers look alike (20 and 20.0).
+
+    Raises:
+        TypeError: If a field holds anything else, which could not be hashed the same way twice.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"kind": type(value).__name__, **fields}
@@ -65,8 +69,8 @@ class Run:
     def __post_init__(self) -> None:
         if not 1 <= self.micro_batch_size <= self.batch_size:
             raise ValueError(
-                f"`Run(batch_size={self.batch_size}, micro_batch_size={self.micro_batch_size})`: the micro-batch size must "
-                f"be between 1 and the batch size. Use {max(self.batch_size, 1)} for no accumulation."
+                f"`Run(batch_size={self.batch_size}, micro_batch_size={self.micro_batch_size})`: the micro-batch size "
+                f"must be between 1 and the batch size. Use {max(self.batch_size, 1)} for no accumulation."
             )
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"`Run(learning_rate={self.learning_rate})`: must be above 0 and finite.")
@@ -124,7 +128,7 @@ class Plan:
 Rates = Sequence[float] | Mapping[int, Sequence[float]] | Callable[[int], Sequence[float]]
 
 
-def sweep(
+def sweep(  # noqa: PLR0913
     task: Task, *, batch_sizes: Iterable[int], learning_rates: Rates, seeds: Iterable[int], optimizer: Optimizer,
     schedule: Schedule, sampling: Sampling, budget: Budget, target: Target | None = None,
     measurements: Sequence[Measurement] = (), micro_batch_size: int | None = None, dtype: str = "float32",
@@ -156,8 +160,8 @@ def sweep(
     for size in sizes:
         if not 1 <= size <= len(task.train):
             raise ValueError(
-                f"`sweep(batch_sizes=...)`: batch size {size} does not fit the {len(task.train)} training examples of task "
-                f"{task.name!r}. Use 1 to {len(task.train)}."
+                f"`sweep(batch_sizes=...)`: batch size {size} does not fit the {len(task.train)} training examples of "
+                f"task {task.name!r}. Use 1 to {len(task.train)}."
             )
     runs = [
         Run(

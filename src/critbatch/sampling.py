@@ -33,3 +33,11 @@ class Sampling(ABC):
             order: A fresh generator for this epoch.
             base: A generator that starts alike in every epoch of the run.
         """
+
+
+def cut(order: torch.Tensor, batch_size: int, last_batch: LastBatch) -> Iterator[torch.Tensor]:
+    """Yield consecutive pieces of `order` of `batch_size` each; what is left over is dropped or yielded."""
+    whole = len(order) - len(order) % batch_size
+    yield from order[:whole].split(batch_size)
+    if last_batch is LastBatch.WEIGHT and whole < len(order):
+        yield order[whole:]

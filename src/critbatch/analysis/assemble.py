@@ -1,0 +1,96 @@
+"""From evidence to a finding, all but the recommendation."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from ..curve import Curve
+from ..finding import Finding, TaskFacts
+from ..record import Ending, Evidence
+from ..scaling_rule import ScalingRule
+from .batch_sizes import batch_size_row, cells, target_winners
+from .curves_over_time import curve_points
+from .flips import flips
+from .grid import Grid, grid
+from .noise_along import noise_along
+from .rates import Choice, choose, learning_rate_rule
+from .readings import readings
+from .target_choice import with_target
+from .target_curve import fit_curve
+
+
+@final
+@dataclass(frozen=True)
+class Circumstances:
+    """What the evidence itself does not say: where and how it was made."""
+
+    device: str
+    versions: dict[str, str]
+    plan: dict[str, Any]
+
+
+def choices(evidence: Evidence, facts: TaskFacts) -> tuple[Grid, dict[int, Choice]]:
+    """Return the grid, with a target, and the learning rate choice at each batch size."""
+    arranged = with_target(grid(evidence, facts))
+    return arranged, {size: choose(arranged, size) for size in arranged.batch_sizes()}
+
+
+def assemble(
+    evidence: Evidence, facts: TaskFacts, circumstances: Circumstances, *, curve: Curve, rules: dict[str, ScalingRule]
+) -> Finding:  # fmt: skip
+    """Return everything that the evidence of one sweep says, without a recommendation.
+
+    Args:
+        evidence: Of the sweep's runs.
+        facts: The task's.
+        circumstances: For the record.
+        curve: Fitted to steps to target.
+        rules: Learning rate scaling rules to compare with, by name.
+    """
+    arranged, chosen = choices(evidence, facts)
+    budgets = readings(arranged)
+    winners = target_winners(arranged, chosen)
+    fit = fit_curve(chosen, curve)
+    rule = learning_rate_rule(chosen, rules)
+    noise = noise_along(evidence, facts)
+    return Finding(
+        task=arranged.facts,
+        device=circumstances.device,
+        versions=circumstances.versions,
+        plan=circumstances.plan,
+        seconds=float(evidence.runs["seconds"].sum()),
+        endings={ending.name: int((evidence.runs["ending"] == ending.name).sum()) for ending in Ending},
+        batch_sizes=tuple(batch_size_row(arranged, size, choice) for size, choice in chosen.items()),
+        budgets=budgets,
+        flips=flips(budgets, winners),
+        fit=fit,
+        noise_scale=noise,
+        learning_rate_rule=rule,
+        recommendation=None,
+        recommendation_reason=None,
+        claims=(),
+        cells=tuple(cell for size, choice in chosen.items() for cell in cells(arranged, size, choice)),
+        curves=curve_points(arranged, chosen),
+        warnings=tuple(_warnings(arranged, chosen, evidence)),
+        target_winners=winners,
+    )
+
+
+def _warnings(arranged: Grid, chosen: dict[int, Choice], evidence: Evidence) -> list[str]:
+    found = []
+    failed = int((evidence.runs["ending"] == Ending.FAILED.name).sum())
+    if failed:
+        first = evidence.runs.filter(evidence.runs["ending"] == Ending.FAILED.name)["note"][0]
+        found.append(f"{failed} runs FAILED; the first said: {(first or '').strip().splitlines()[-1:]}")
+    edges = [size for size, choice in chosen.items() if choice.edge != "none"]
+    if edges:
+        found.append(f"the best learning rate is at the edge of its grid for batch size {', '.join(map(str, edges))}")
+    if len(arranged.seeds) < 5:
+        found.append(f"only {len(arranged.seeds)} seeds: intervals are wide and rest on few numbers")
+    if arranged.facts.selection_split == "test":
+        found.append("learning rates were chosen on the test set, for the task has no validation set: metrics flatter")
+    notes = [note for note in evidence.runs["note"].to_list() if note and "memory ran out" in note]
+    if notes:
+        found.append(
+            f"{len(notes)} runs trained in smaller micro-batches, for memory ran out; batch sizes are unchanged"
+        )
+    return found

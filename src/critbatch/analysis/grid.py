@@ -1,0 +1,112 @@
+"""Evidence arranged as the grid it came from: batch size x learning rate x seed."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import polars as pl
+
+from ..finding import TaskFacts
+from ..record import Ending, Evidence
+from ..statistics.censoring import crossing
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Track:
+    """What one run left behind, as arrays over its looks.
+
+    Attributes:
+        ending: How it ended.
+        step: Shape (look,), and likewise `examples`, `seconds`, and each of `values`, by quantity.
+    """
+
+    ending: Ending
+    step: np.ndarray
+    examples: np.ndarray
+    seconds: np.ndarray
+    values: dict[str, np.ndarray]
+
+    @property
+    def completed(self) -> bool:
+        """Return whether the run came to a regular end: it spent its budget or reached its target."""
+        return self.ending in (Ending.BUDGET, Ending.TARGET)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The tracks of one sweep and the task's facts; `tracks[batch size][learning rate][seed]`."""
+
+    facts: TaskFacts
+    seeds: tuple[int, ...]
+    tracks: dict[int, dict[float, dict[int, Track]]]
+
+    def batch_sizes(self) -> list[int]:
+        """Return the batch sizes, ascending."""
+        return sorted(self.tracks)
+
+    def rates(self, batch_size: int) -> np.ndarray:
+        """Return the learning rates tried at `batch_size`, ascending, shape (rate,)."""
+        return np.array(sorted(self.tracks[batch_size]))
+
+    def table(self, batch_size: int, read: Callable[[Track], float]) -> np.ndarray:
+        """Return `read` of every run at `batch_size`, shape (rate, seed); NaN where a run is missing or FAILED."""
+        rows = self.tracks[batch_size]
+        found = [[rows[rate].get(seed) for seed in self.seeds] for rate in sorted(rows)]
+        return np.array(
+            [[np.nan if one is None or one.ending is Ending.FAILED else read(one) for one in row] for row in found],
+            dtype=float,
+        )
+
+    @functools.cached_property
+    def steps_to_target(self) -> dict[int, np.ndarray]:
+        """Return steps to target by batch size, shape (rate, seed): infinite where not reached (right-censored)."""
+        return {size: self.table(size, self._reached) for size in self.batch_sizes()}
+
+    def _reached(self, track: Track) -> float:
+        facts = self.facts
+        if facts.target_quantity is None or facts.target_value is None or facts.target_direction is None:
+            return np.inf
+        seen = track.values.get(facts.target_quantity)
+        found = None if seen is None else crossing(track.step, seen, facts.target_value, facts.target_direction)
+        return np.inf if found is None else max(found, 1.0)
+
+
+def grid(evidence: Evidence, facts: TaskFacts) -> Grid:
+    """Return the runs of `evidence` without measurements as a grid (those with measurements repeat some of them).
+
+    Learning rates that lack some seed are left out: pilots with one seed, and cells that a sweep has not finished.
+    """
+    runs = evidence.runs.filter(pl.col("measurements") == "[]")
+    looks = tracks(Evidence(runs, evidence.records))
+    arranged: dict[int, dict[float, dict[int, Track]]] = {}
+    for row in runs.iter_rows(named=True):
+        rates = arranged.setdefault(row["batch_size"], {})
+        rates.setdefault(row["learning_rate"], {})[row["seed"]] = looks[row["run"]]
+    seeds = tuple(sorted(runs["seed"].unique().to_list()))
+    whole = {
+        size: {rate: row for rate, row in rates.items() if len(row) == len(seeds)} for size, rates in arranged.items()
+    }
+    return Grid(facts, seeds, {size: rates for size, rates in whole.items() if rates})
+
+
+def tracks(evidence: Evidence) -> dict[str, Track]:
+    """Return the track of every run of `evidence`, by run id."""
+    frames = {key[0]: frame for key, frame in evidence.records.group_by("run")}
+    return {
+        run: _track(Ending[ending], frames.get(run))
+        for run, ending in evidence.runs.select("run", "ending").iter_rows()
+    }
+
+
+def _track(ending: Ending, frame: pl.DataFrame | None) -> Track:
+    if frame is None or frame.is_empty():
+        nothing = np.zeros(0)
+        return Track(ending, nothing, nothing, nothing, {})
+    wide = frame.pivot("quantity", index=["step", "examples", "seconds"], values="value").sort("step")
+    columns = {name: wide[name].to_numpy().astype(float) for name in wide.columns}
+    step, examples, seconds = (columns.pop(name) for name in ("step", "examples", "seconds"))
+    return Track(ending, step, examples, seconds, columns)

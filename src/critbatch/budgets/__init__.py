@@ -1,0 +1,1 @@
+"""What can be held equal across batch sizes."""

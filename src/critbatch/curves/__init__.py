@@ -1,0 +1,1 @@
+"""Formulas for steps to target against batch size."""

@@ -1,0 +1,92 @@
+"""The design of a sweep: which batch sizes, learning rates and seeds, for how long; and what to try next."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from .analysis.rates import Choice, extension
+from .budget import Budget
+from .measurement import Measurement
+from .optimizer import Optimizer
+from .plan import Plan, describe, sweep
+from .sampling import Sampling
+from .schedule import Schedule
+from .task import Task
+
+PILOT_POWERS = range(-3, 3)
+GRID_POWERS = range(-3, 4)
+MOST_EXTENSIONS = 3
+
+
+@final
+@dataclass(frozen=True)
+class Design:
+    """What a sweep varies and what it holds fixed. Without `learning_rates` the grid of each batch size is searched.
+
+    Attributes:
+        batch_sizes: Examples per step.
+        seeds: Paired across the grid.
+        budget: Of every run.
+        learning_rates: One list for all batch sizes, or empty: search.
+        micro_batch_size: Examples per forward pass, or None for whole batches.
+    """
+
+    batch_sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    budget: Budget
+    optimizer: Optimizer
+    schedule: Schedule
+    sampling: Sampling
+    learning_rates: tuple[float, ...] = ()
+    micro_batch_size: int | None = None
+    dtype: str = "float32"
+
+    def pilot(self, task: Task) -> Plan:
+        """Return the coarse search: six learning rates a factor of four apart, one seed."""
+        first = self.optimizer.first_learning_rate
+        return self._sweep(task, lambda _: [first * 4.0**power for power in PILOT_POWERS], self.seeds[:1])
+
+    def grid(self, task: Task, centres: dict[int, float]) -> Plan:
+        """Return the grid proper: the given learning rates, or seven a factor of two apart around each centre."""
+        if self.learning_rates:
+            return self._sweep(task, self.learning_rates, self.seeds)
+        return self._sweep(task, lambda size: [centres[size] * 2.0**power for power in GRID_POWERS], self.seeds)
+
+    def extended(self, task: Task, choices: dict[int, Choice], *, factor: float, seeds: Sequence[int]) -> Plan | None:
+        """Return runs beyond the open edge of each batch size's bracket, or None when every best lies inside."""
+        rates = {size: extension(choice, factor) for size, choice in choices.items()}
+        open_sizes = {size: tried for size, tried in rates.items() if tried}
+        if self.learning_rates or not open_sizes:
+            return None
+        plans = [self._sweep(task, tried, seeds, (size,)) for size, tried in open_sizes.items()]
+        return Plan(tuple(run for plan in plans for run in plan.runs))
+
+    def measured(self, task: Task, size: int, rate: float, measurements: tuple[Measurement, ...]) -> Plan:
+        """Return the runs of one cell again, with measurements."""
+        return self._sweep(task, [rate], self.seeds, (size,), measurements)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the design as JSON types."""
+        return {key: describe(value) for key, value in vars(self).items()}
+
+    def _sweep(
+        self, task: Task, rates: Sequence[float] | Callable[[int], Sequence[float]], seeds: Sequence[int],
+        sizes: Sequence[int] = (), measurements: tuple[Measurement, ...] = (),
+    ) -> Plan:  # fmt: skip
+        return sweep(
+            task, batch_sizes=sizes or self.batch_sizes, learning_rates=rates, seeds=seeds, optimizer=self.optimizer,
+            schedule=self.schedule, sampling=self.sampling, budget=self.budget, measurements=measurements,
+            micro_batch_size=self.micro_batch_size, dtype=self.dtype,
+        )  # fmt: skip
+
+
+def default_batch_sizes(train_size: int, factor: int = 4) -> tuple[int, ...]:
+    """Return 1, 4, 16, ... and the whole training set."""
+
+    def powers() -> Iterator[int]:
+        size = 1
+        while size < train_size:
+            yield size
+            size *= factor
+
+    return (*powers(), train_size)

@@ -1,0 +1,101 @@
+"""What is written down while a run trains, and whether it has reached its target."""
+
+import copy
+import math
+
+import numpy as np
+import torch
+
+from ..budget import Progress
+from ..data import Examples
+from ..measurement import Measurement, Snapshot, look_steps
+from ..plan import Run
+from ..randomness import generator, seed_of
+from ..record import Ending, Record
+from ..statistics.censoring import crossing
+from ..task import Task
+from .memory import halving
+
+EVALUATION_CHUNK = 2048
+
+
+class Looks:
+    """Evaluates one run at its looks and keeps the records. Looking never changes the training, bit for bit."""
+
+    def __init__(self, task: Task, run: Run, device: torch.device) -> None:
+        dtype = getattr(torch, run.dtype)
+        self.task = task
+        self.run = run
+        self.device = device
+        self.splits = {name: part.to(device, dtype) for name, part in task.splits.items()}
+        self.records: list[Record] = []
+        self.notes: list[str] = []
+        self._due = {one: frozenset(look_steps(one.looks_per_decade)) for one in run.measurements}
+        self._chunk = EVALUATION_CHUNK
+
+    def note(self, text: str) -> None:
+        """Keep a remark about the run."""
+        self.notes.append(text)
+
+    def take(self, model: torch.nn.Module, progress: Progress) -> Ending | None:
+        """Record losses, metrics and due measurements; return DIVERGED or TARGET when the look shows it."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            values = self._evaluate(model)
+            for measurement, due in self._due.items():
+                if progress.step in due:
+                    values |= self._measure(measurement, model, progress)
+        model.train()
+        self.records += [
+            Record(progress.step, progress.examples, progress.seconds, quantity, value)
+            for quantity, value in values.items()
+        ]
+        if not math.isfinite(values["train_loss"]):
+            return Ending.DIVERGED
+        return Ending.TARGET if self._reached() else None
+
+    @torch.no_grad()
+    def _evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        model.eval()
+        values: dict[str, float] = {}
+        for name, part in self.splits.items():
+            (loss, metric), self._chunk = halving(
+                self._chunk, model, lambda size, part=part: self._means(model, part, size)
+            )
+            values[f"{name}_loss"] = loss
+            values[f"{name}_{self.task.metric.name}"] = metric
+        if self.task.l2:
+            squares = sum(float(one.square().sum()) for one in model.parameters() if one.requires_grad)
+            values["train_objective"] = values["train_loss"] + self.task.l2 / 2 * squares
+        return values
+
+    def _means(self, model: torch.nn.Module, part: Examples, size: int) -> tuple[float, float]:
+        loss = metric = 0.0
+        for inputs, targets in zip(part.inputs.split(size), part.targets.split(size), strict=True):
+            outputs = model(inputs)
+            loss += float(self.task.losses(outputs, targets).sum(dtype=torch.float64))
+            metric += float(self.task.metric.values(outputs, targets).sum(dtype=torch.float64))
+        return loss / len(part), metric / len(part)
+
+    def _measure(self, measurement: Measurement, model: torch.nn.Module, progress: Progress) -> dict[str, float]:
+        data = self.task.train.epoch(self.run.seed, progress.examples // progress.train_size)
+        data = data.to(self.device, getattr(torch, self.run.dtype))
+        name = type(measurement).__name__
+        torch.default_generator.manual_seed(seed_of(self.run.seed, f"measuring forward {name}", progress.step))
+        snapshot = Snapshot(
+            task=self.task,
+            model=copy.deepcopy(model).train(),
+            inputs=data.inputs,
+            targets=data.targets,
+            batch_size=self.run.batch_size,
+            learning_rate=self.run.learning_rate,
+            generator=generator(self.run.seed, f"measuring {name}", progress.step),
+        )
+        return measurement.measure(snapshot)
+
+    def _reached(self) -> bool:
+        target = self.run.target
+        if target is None:
+            return False
+        seen = [(record.step, record.value) for record in self.records if record.quantity == target.quantity]
+        steps, values = np.array(seen, dtype=float).T
+        return crossing(steps, values, target.value, target.direction) is not None

@@ -1,0 +1,49 @@
+"""Keep the batch size when memory runs out: halve the micro-batch and do the step again."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Value = TypeVar("Value")
+
+
+class OutOfMemory(Exception):
+    """Not even one example at a time fits into memory."""
+
+
+def halving(size: int, model: torch.nn.Module, attempt: Callable[[int], Value]) -> tuple[Value, int]:
+    """Return `attempt(size)` and the size that fitted, halving it for as long as memory runs out.
+
+    Before each new attempt buffers (BatchNorm statistics) and the random state are put back, so that the step is done
+    again exactly; `attempt` itself must begin by clearing gradients.
+
+    Args:
+        size: Examples per forward pass to begin with.
+        model: Whose buffers to restore.
+        attempt: Takes a micro-batch size.
+
+    Raises:
+        OutOfMemory: If a micro-batch of one example does not fit.
+        MemoryError: Never; it is what `attempt` raises when memory runs out.
+        RuntimeError: What `attempt` raises for any other reason.
+    """
+    state = torch.get_rng_state()
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    while True:
+        try:
+            return attempt(size), size
+        except (MemoryError, RuntimeError) as error:
+            if not _is_memory(error):
+                raise
+            if size == 1:
+                raise OutOfMemory(f"one example at a time does not fit into memory: {error}") from error
+        size = max(1, size // 2)
+        torch.set_rng_state(state)
+        for buffer, before in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+
+def _is_memory(error: Exception) -> bool:
+    # a full device is an OutOfMemoryError, a full host a plain RuntimeError that only its text tells apart
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

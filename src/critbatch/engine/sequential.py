@@ -1,0 +1,124 @@
+"""The reference engine: the plain PyTorch loop, one run after another."""
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ..budget import Progress
+from ..data import Examples
+from ..measurement import look_steps
+from ..plan import Run, RunResult
+from ..randomness import generator, seed_of
+from ..record import Ending, record_table
+from ..task import Task
+from .looks import Looks
+from .memory import OutOfMemory, halving
+
+LOOKS = frozenset(look_steps())
+
+
+def train(tasks: Mapping[str, Task], cohort: tuple[Run, ...], device: str = "cpu") -> list[RunResult]:
+    """Train the runs of a cohort one by one and return their results.
+
+    Args:
+        tasks: The tasks that the runs name.
+        cohort: Runs that could be trained together.
+        device: Where to train, as torch spells it.
+    """
+    return [train_run(tasks[run.task], run, torch.device(device)) for run in cohort]
+
+
+def train_run(task: Task, run: Run, device: torch.device) -> RunResult:
+    """Train one run from its initialisation to its ending.
+
+    The numbers depend on the run and the device alone. The global random state is left as it was; what the model draws
+    (dropout) comes from the run's own stream. Parameters are initialised in float32, then cast.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        for stream in (torch.default_generator, *(torch.cuda.default_generators[one.index or 0] for one in devices)):
+            stream.manual_seed(seed_of(run.seed, "forward"))
+        return _train(task, run, device)
+
+
+def _train(task: Task, run: Run, device: torch.device) -> RunResult:
+    dtype = getattr(torch, run.dtype)
+    model = task.initialise(run.seed).to(device, dtype).train()
+    optimizer = run.optimizer.build(model.parameters(), run.learning_rate)
+    looks = Looks(task, run, device)
+    progress = Progress(0, 0, 0.0, len(task.train))
+    micro_batch_size = run.micro_batch_size
+    ending = None
+    try:
+        looks.take(model, progress)
+        started = time.perf_counter()
+        for batch in batches(task, run, device, dtype):
+            for group in optimizer.param_groups:
+                group["lr"] = run.learning_rate * run.schedule.factor(run.budget.used(progress))
+            loss, micro_batch_size = halving(
+                micro_batch_size, model, lambda size, batch=batch: gradient(task, model, optimizer, batch, run, size)
+            )
+            optimizer.step()
+            seconds = time.perf_counter() - started
+            progress = Progress(progress.step + 1, progress.examples + len(batch), seconds, progress.train_size)
+            if not math.isfinite(loss):
+                ending = Ending.DIVERGED
+            elif run.budget.used(progress) >= 1:
+                ending = Ending.BUDGET
+            if ending is Ending.BUDGET or (ending is None and progress.step in LOOKS):
+                ending = looks.take(model, progress) or ending
+                started = time.perf_counter() - seconds
+            if ending:
+                break
+    except OutOfMemory as error:
+        ending = Ending.INFEASIBLE
+        looks.note(str(error))
+    if micro_batch_size < run.micro_batch_size:
+        looks.note(f"memory ran out: micro-batches of {micro_batch_size} instead of {run.micro_batch_size} examples")
+    if ending is None:
+        raise ValueError(f"`{run.sampling}` gives no batch of {run.batch_size} from {len(task.train)} examples.")
+    records = record_table(looks.records)
+    return RunResult(run, ending, progress.step, progress.examples, progress.seconds, records, "; ".join(looks.notes))
+
+
+def batches(task: Task, run: Run, device: torch.device, dtype: torch.dtype) -> Iterator[Examples]:
+    """Yield the batches of a run, epoch after epoch, on `device`."""
+    for epoch in itertools.count():
+        data = task.train.epoch(run.seed, epoch).to(device, dtype)
+        orders = {"order": generator(run.seed, "order", epoch), "base": generator(run.seed, "order base")}
+        empty = True
+        for indices in run.sampling.epoch(len(data), run.batch_size, **orders):
+            empty = False
+            chosen = indices.to(device)
+            yield Examples(data.inputs.index_select(0, chosen), data.targets.index_select(0, chosen))
+        if empty:
+            return
+
+
+def gradient(
+    task: Task, model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Examples, run: Run, size: int
+) -> float:  # fmt: skip
+    """Leave the gradient of the objective on `batch` in the parameters, from micro-batches of `size`; return the loss.
+
+    The sum over the batch is divided by the run's batch size, so that any split gives the gradient of the whole batch
+    and a smaller last batch takes a step in proportion to its share.
+    """
+    optimizer.zero_grad()
+    total = 0.0
+    for inputs, targets in zip(batch.inputs.split(size), batch.targets.split(size), strict=True):
+        loss = task.losses(model(inputs), targets).sum() / run.batch_size
+        loss.backward()
+        total += loss.item()
+    if task.l2:
+        penalty(task, model).backward()
+    return total
+
+
+def penalty(task: Task, model: torch.nn.Module) -> Tensor:
+    """Return the L2 penalty of the objective, l2/2 |parameters|^2, as a scalar tensor."""
+    squares = [parameter.square().sum() for parameter in model.parameters() if parameter.requires_grad]
+    return torch.stack(squares).sum() * (task.l2 / 2)

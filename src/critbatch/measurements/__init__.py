@@ -1,0 +1,1 @@
+"""Numbers taken while a run trains."""

@@ -1,0 +1,86 @@
+"""The two moments of the per-example gradient, and their ratio with an interval."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .estimate import Estimate
+from .statistics.fieller import ratio_interval
+
+DEFINITION = "simple noise scale tr(Sigma)/|G|^2, McCandlish et al. (2018), arXiv:1812.06162, Equation 2.9"
+
+
+def noise_moments(
+    gradients: Float[Tensor, "batch parameter"], sizes: Float[Tensor, " batch"], *, population: int | None = None
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return unbiased estimates of tr(Sigma) and |G|^2 from mean gradients of disjoint micro-batches.
+
+    G and Sigma are the mean and covariance of the per-example gradient. Their ratio is the simple noise scale. It is
+    not formed here: a ratio of unbiased estimates is biased, so average the two first (`noise_scale`).
+
+    Source: McCandlish et al. (2018), arXiv:1812.06162, Appendix A.1, in its analysis-of-variance form, which is the
+    same for equal sizes and unbiased for unequal ones. Finite population: Cov(g_B) = S_N (1/B - 1/N).
+
+    Args:
+        gradients: Mean gradient of each micro-batch, all at the same parameters.
+        sizes: Examples in each micro-batch.
+        population: Give the training set's size N if the examples were drawn from it without replacement and |G|^2 of
+            the training set is wanted; None for the distribution behind it.
+
+    Returns:
+        tr(Sigma), then |G|^2. Both in (loss per unit of parameter) squared. The second may be negative.
+
+    Raises:
+        ValueError: If there are fewer than two micro-batches, or sizes do not match.
+    """
+    count = len(gradients)
+    if count < 2 or len(sizes) != count:
+        raise ValueError(
+            f"`noise_moments` needs at least 2 micro-batches and a size for each to estimate a variance, got {count} "
+            f"gradients and {len(sizes)} sizes."
+        )
+    total = sizes.sum()
+    mean = (sizes[:, None] * gradients).sum(0) / total
+    trace = (sizes * (gradients - mean).square().sum(1)).sum() / (count - 1)
+    seen = 1 / total - (1 / population if population else 0.0)
+    return trace, mean.square().sum() - trace * seen
+
+
+def noise_scale(
+    traces: np.ndarray, squared_norms: np.ndarray, *, batch_size: int | None = None, level: float = 0.95
+) -> Estimate:
+    """Return the simple gradient noise scale, in examples, from repeated measurements of its two moments.
+
+    Means are divided last; the interval is Fieller's. Where |G|^2 is not told apart from 0 the value is missing and the
+    reason says so: nothing is clamped.
+
+    Source: McCandlish et al. (2018), arXiv:1812.06162, Equation 2.9.
+
+    Args:
+        traces: Shape (measurement,), estimates of tr(Sigma).
+        squared_norms: Shape (measurement,), estimates of |G|^2 from the same measurements.
+        batch_size: Examples behind each measurement, for the reason's advice.
+        level: Confidence level.
+    """
+    pairs = np.asarray(traces, dtype=float), np.asarray(squared_norms, dtype=float)
+    count = len(pairs[0])
+    facts = {"unit": "examples", "definition": DEFINITION, "level": level, "count": count}
+    if count < 2:
+        return Estimate.missing(f"an interval needs at least 2 measurements, got {count}", **facts)
+    interval = ratio_interval(*pairs, level=level)
+    ratio = float(pairs[0].mean() / pairs[1].mean()) if pairs[1].mean() > 0 else None
+    if ratio is None or interval.low is None or interval.high is None:
+        more = f" of more than {batch_size} examples" if batch_size else ""
+        return Estimate.missing(
+            f"|G|^2 is not told apart from 0 by {count} measurements; take more of them, or measurements{more}",
+            low=interval.low,
+            method="Fieller",
+            **facts,
+        )
+    return Estimate(value=ratio, low=interval.low, high=interval.high, method="ratio of means, Fieller", **facts)
+
+
+def has_batch_norm(model: torch.nn.Module) -> bool:
+    """Return whether a layer of the model couples the examples of a batch (then no per-example gradient exists)."""
+    return any(isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) for layer in model.modules())

@@ -1,0 +1,1 @@
+"""Orders of visiting the training examples."""

@@ -1,0 +1,226 @@
+"""The main job: design -> runs -> evidence -> finding with a recommendation."""
+
+import dataclasses
+import functools
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol, final
+
+from .advice import recommend
+from .analysis.assemble import Circumstances, assemble, choices
+from .analysis.rates import Choice
+from .curves.hyperbola import Hyperbola
+from .design import MOST_EXTENSIONS, Design
+from .engine.sequential import train
+from .execute import execute
+from .executor import Executor
+from .finding import Finding, TaskFacts
+from .measurements.noise_moments import NoiseMoments
+from .plan import Plan, Run, RunResult
+from .record import Ending, Evidence
+from .scaling_rule import ScalingRule
+from .scaling_rules.constant import Constant
+from .scaling_rules.linear import Linear
+from .scaling_rules.square_root import SquareRoot
+from .store import Store, Study
+from .task import Task
+
+RULES: dict[str, ScalingRule] = {"constant": Constant(), "square_root": SquareRoot(), "linear": Linear()}
+PACKAGES = ("critbatch", "torch", "numpy", "scipy", "polars", "scikit-learn")
+OVERHEAD_EXAMPLES = 300  # a step of a small model costs about as much as this many further examples
+
+
+class Watcher(Protocol):
+    """Whoever wants to know how a sweep is going."""
+
+    def stage(self, name: str, costs: Mapping[str, float]) -> None:
+        """Note that a stage begins that has to train these runs: expected cost by run id, in any unit."""
+
+    def finished(self, result: RunResult) -> None:
+        """Note that a run has ended and is kept."""
+
+
+@final
+class Silent:
+    """A watcher that shows nothing."""
+
+    def stage(self, name: str, costs: Mapping[str, float]) -> None:
+        """Show nothing."""
+
+    def finished(self, result: RunResult) -> None:
+        """Show nothing."""
+
+
+@final
+@dataclass(frozen=True)
+class Workshop:
+    """Where a study is carried out, and who watches. `command` goes into the report."""
+
+    store: Store
+    executor: Executor
+    device: str = "cpu"
+    watcher: Watcher = dataclasses.field(default_factory=Silent)
+    command: str = ""
+
+
+@final
+class Progress:
+    """A study under way: the plan so far, every stage of which is kept in the store before it is trained."""
+
+    def __init__(self, task: Task, design: Design, workshop: Workshop) -> None:
+        self.task = task
+        self.design = design
+        self.workshop = workshop
+        self.facts = task_facts(task)
+        self.plan = Plan(())
+
+    def run(self, stage: str, more: Plan) -> Evidence:
+        """Train what the store lacks of `more` and return the evidence of `more`."""
+        shop = self.workshop
+        self.plan += more
+        shop.store.put_study(self.study())
+        cost = functools.partial(expected_cost, train_size=len(self.task.train))
+        done = shop.store.finished(one.id for one in more.runs)
+        shop.watcher.stage(stage, {one.id: cost(one) for one in more.runs if one.id not in done})
+        return execute(
+            more,
+            {self.task.name: self.task},
+            store=shop.store,
+            executor=shop.executor,
+            train=functools.partial(train, device=shop.device),
+            cost=cost,
+            on_result=shop.watcher.finished,
+        )
+
+    def choices(self, evidence: Evidence) -> dict[int, Choice]:
+        """Return the learning rate choice of each batch size in `evidence`."""
+        return choices(evidence, self.facts)[1]
+
+    def study(self) -> Study:
+        """Return what the store keeps of the study."""
+        plan = self.design.describe() | {"runs": len(self.plan), "command": self.workshop.command}
+        description = {
+            "facts": dataclasses.asdict(self.facts),
+            "device": describe_device(self.workshop.device),
+            "versions": versions(),
+            "plan": plan,
+        }
+        return Study(self.task.name, tuple(one.id for one in self.plan.runs), description)
+
+
+def carry_out(task: Task, design: Design, workshop: Workshop) -> tuple[Finding, Evidence]:
+    """Return what a sweep of `design` finds on `task`, and its evidence.
+
+    Learning rates are searched in three stages unless the design names them: a coarse pilot with one seed, a grid of
+    seven with all seeds around each batch size's best, and extensions until the best lies inside. Then the best cell of
+    a middle batch size is trained again with the gradient noise measured. Runs that the store has are taken from there,
+    so that a stopped study goes on where it was.
+
+    Args:
+        task: What to train.
+        design: What to vary.
+        workshop: Where to train and to keep the results.
+    """
+    progress = Progress(task, design, workshop)
+    centres = {} if design.learning_rates else _centres(progress)
+    if centres is not None:
+        _train_grid(progress, centres)
+    study = progress.study()
+    evidence = workshop.store.evidence(study.run_ids)
+    return analyse(study, evidence), evidence
+
+
+def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
+    """Train the grid around `centres`, and the middle batch size's best cell again with its gradient noise."""
+    design, task = progress.design, progress.task
+    evidence = _bracketed(progress, "grid", design.grid(task, centres), factor=2.0, seeds=design.seeds)
+    chosen = {size: one.best_rate for size, one in progress.choices(evidence).items() if one.best_rate is not None}
+    if chosen:
+        middle = min(chosen, key=lambda size: abs(math.log(size) - math.log(len(task.train)) / 2))
+        progress.run("gradient noise", design.measured(task, middle, chosen[middle], (NoiseMoments(),)))
+
+
+def analyse(study: Study, evidence: Evidence) -> Finding:
+    """Return the finding of a study from its evidence; nothing is trained."""
+    described = study.description
+    facts = TaskFacts(**described["facts"])
+    circumstances = Circumstances(described["device"], described["versions"], described["plan"])
+    return recommend(assemble(evidence, facts, circumstances, curve=Hyperbola(), rules=RULES))
+
+
+def task_facts(task: Task) -> TaskFacts:
+    """Return what has to be known about `task` to read its evidence without it."""
+    target = task.target
+    direction = None if target is None else task.better(target.quantity)
+    if target is not None and target.direction != "declared":
+        direction = target.direction
+    return TaskFacts(
+        name=task.name,
+        revision=task.revision,
+        train_size=len(task.train),
+        test_size=len(task.test),
+        validation_size=None if task.validation is None else len(task.validation),
+        parameters=sum(one.numel() for one in task.initialise(0).parameters() if one.requires_grad),
+        metric=task.metric.name,
+        better=task.metric.better,
+        selection_split=task.selection_split,
+        target_quantity=None if target is None else target.quantity,
+        target_value=None if target is None else target.value,
+        target_direction=direction,
+        target_origin="given" if target else "none",
+    )
+
+
+def expected_cost(run: Run, train_size: int) -> float:
+    """Return what a run should take, in examples: those it sees, and a constant for each step."""
+    steps = run.budget.most_steps(run.batch_size, train_size)
+    return 1.0 if math.isinf(steps) else steps * (run.batch_size + OVERHEAD_EXAMPLES)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change a number."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def describe_device(device: str) -> str:
+    """Return the device in words."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {os.cpu_count()} cores, {platform.system()})"
+
+
+def _centres(progress: Progress) -> dict[int, float] | None:
+    """Return a learning rate for each batch size around which its grid is laid, from runs with one seed.
+
+    None if every run FAILED: then the grid would fail too.
+    """
+    design, task = progress.design, progress.task
+    evidence = _bracketed(progress, "pilot", design.pilot(task), factor=4.0, seeds=design.seeds[:1])
+    if _all_failed(evidence):
+        return None
+    found = {size: one.best_rate for size, one in progress.choices(evidence).items()}
+    first = design.optimizer.first_learning_rate
+    return {size: found.get(size) or first for size in design.batch_sizes}
+
+
+def _bracketed(progress: Progress, stage: str, plan: Plan, *, factor: float, seeds: tuple[int, ...]) -> Evidence:
+    """Return the evidence of `plan`, extended until each batch size's best learning rate lies inside its bracket."""
+    evidence = progress.run(stage, plan)
+    for attempt in range(1, 1 if _all_failed(evidence) else MOST_EXTENSIONS + 1):
+        more = progress.design.extended(progress.task, progress.choices(evidence), factor=factor, seeds=seeds)
+        if more is None:
+            break
+        progress.run(f"{stage}, extension {attempt}", more)
+        plan += more
+        evidence = progress.workshop.store.evidence(one.id for one in plan.runs)
+    return evidence
+
+
+def _all_failed(evidence: Evidence) -> bool:
+    return bool((evidence.runs["ending"] == Ending.FAILED.name).all())
