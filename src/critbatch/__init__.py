@@ -1,1 +1,79 @@
-"""critbatch: how the batch size affects SGD on your model and data, why, and which one to use."""
+"""critbatch: how the batch size affects SGD on your model and data, why, and which one to use.
+
+    import critbatch as cb
+
+    result = cb.run(task)
+    result.recommendation
+
+Names are imported when they are first used, so that `import critbatch` is quick and needs no PyTorch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .budgets.epochs import Epochs as Epochs
+    from .budgets.examples import Examples as Examples
+    from .budgets.longest import Longest as Longest
+    from .budgets.seconds import Seconds as Seconds
+    from .budgets.steps import Steps as Steps
+    from .data import Stream as Stream
+    from .estimate import Estimate as Estimate
+    from .executors.processes import Processes as Processes
+    from .executors.serial import Serial as Serial
+    from .job import Result as Result
+    from .job import reread as reread
+    from .job import run as run
+    from .measurements.noise_moments import NoiseMoments as NoiseMoments
+    from .noise import noise_moments as noise_moments
+    from .noise import noise_scale as noise_scale
+    from .objective import Metric as Metric
+    from .optimizers.adam import Adam as Adam
+    from .optimizers.adamw import AdamW as AdamW
+    from .optimizers.sgd import SGD as SGD
+    from .plan import sweep as sweep
+    from .samplings.reshuffle import Reshuffle as Reshuffle
+    from .stores.memory import Memory as Memory
+    from .stores.sql import Sql as Sql
+    from .task import Target as Target
+    from .task import Task as Task
+
+_PLACES = {
+    "Adam": "optimizers.adam",
+    "AdamW": "optimizers.adamw",
+    "Epochs": "budgets.epochs",
+    "Estimate": "estimate",
+    "Examples": "budgets.examples",
+    "Longest": "budgets.longest",
+    "Memory": "stores.memory",
+    "Metric": "objective",
+    "NoiseMoments": "measurements.noise_moments",
+    "Processes": "executors.processes",
+    "Reshuffle": "samplings.reshuffle",
+    "Result": "job",
+    "SGD": "optimizers.sgd",
+    "Seconds": "budgets.seconds",
+    "Serial": "executors.serial",
+    "Sql": "stores.sql",
+    "Steps": "budgets.steps",
+    "Stream": "data",
+    "Target": "task",
+    "Task": "task",
+    "noise_moments": "noise",
+    "noise_scale": "noise",
+    "reread": "job",
+    "run": "job",
+    "sweep": "plan",
+}
+
+__all__ = sorted(_PLACES)  # pyrefly: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'critbatch' has no attribute {name!r}. It has: {', '.join(sorted(_PLACES))}.")
+    return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_PLACES)

@@ -35,6 +35,11 @@ def module(kind: str, name: str) -> ModuleType:
     return importlib.import_module(f".{kind}.{name}", __package__)
 
 
+def summary(kind: str, name: str) -> str:
+    """Return the first line of what one implementation says of itself."""
+    return (inspect.getdoc(module(kind, name)) or "").partition("\n")[0]
+
+
 def load(kind: str, name: str) -> type:
     """Return the class of one implementation: the one public class that its file defines.
 

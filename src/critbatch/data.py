@@ -55,8 +55,17 @@ class Stream:
         return self.size
 
     def epoch(self, seed: int, index: int) -> Examples:
-        """Return the examples of epoch `index` for runs of `seed`."""
-        return Examples(*self.draw(generator(seed, "data", index), self.size))
+        """Return the examples of epoch `index` for runs of `seed`.
+
+        Raises:
+            ValueError: If the draw has another length or holds NaN.
+        """
+        drawn = examples(self.draw(generator(seed, "data", index), self.size), "train")
+        if len(drawn) != self.size:
+            raise ValueError(
+                f"`Stream(size={self.size})`: the draw returned {len(drawn)} examples. Return as many as asked."
+            )
+        return drawn
 
 
 def examples(source: Any, split: str) -> Examples:
@@ -65,7 +74,8 @@ def examples(source: Any, split: str) -> Examples:
     Takes a pair (inputs, targets) of tensors or arrays, a `torch.utils.data.Dataset` of such pairs, a `DataLoader` (its
     dataset and collate function are used; its batch size and sampler are not, since the batch size is what we vary), or
     a Hugging Face dataset with two columns (recognised by `with_format`; targets are the column called label, labels,
-    target or y, else the last).
+    target, targets or y, else the last). Integer targets become int64. Arrays of float64, numpy's default, become
+    float32; tensors keep their type. Memory is shared with the source where possible: do not change it afterwards.
 
     Args:
         source: The data.
@@ -81,6 +91,11 @@ def examples(source: Any, split: str) -> Examples:
         case (inputs, targets):
             found = Examples(_tensor(inputs, f"{split} inputs"), _tensor(targets, f"{split} targets"))
         case DataLoader():
+            if source.batch_sampler is None:
+                raise TypeError(
+                    f"`Task({split}=...)`: a DataLoader with batch_size=None does not collate examples itself. "
+                    "Give it a batch size (any: it is not used), or give its dataset."
+                )
             found = _collate(source.dataset, source.collate_fn, split)
         case _ if callable(getattr(source, "with_format", None)):
             found = _columns(source, split)
@@ -88,25 +103,31 @@ def examples(source: Any, split: str) -> Examples:
             found = _collate(source, default_collate, split)
         case _:
             raise TypeError(
-                f"`Task({split}=...)`: cannot read a {type(source).__name__}. Give a pair (inputs, targets) of tensors or "
-                "arrays, a torch Dataset, a DataLoader, or a Hugging Face dataset with two columns."
+                f"`Task({split}=...)`: cannot read a {type(source).__name__}. Give a pair (inputs, targets) of tensors "
+                "or arrays, a torch Dataset, a DataLoader, or a Hugging Face dataset with two columns."
             )
-    _check(found, split)
-    whole = not found.targets.is_floating_point() and found.targets.dtype != torch.bool
-    return Examples(found.inputs, found.targets.long()) if whole else found
+    inputs, targets = found.inputs.detach(), found.targets.detach()
+    _check(Examples(inputs, targets), split)
+    is_whole = not targets.is_floating_point() and targets.dtype != torch.bool
+    return Examples(inputs, targets.long() if is_whole else targets)
 
 
 def _tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor):
-        return values.detach()
-    array = np.asarray(values)
+        return values
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error} Give every example the same shape.") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: an array of {array.dtype} cannot become a tensor. Encode it as numbers first.")
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    kind = array.dtype.newbyteorder("=")
+    if kind.kind == "f" and kind.itemsize > np.dtype(np.float32).itemsize:
+        kind = np.dtype(np.float32)
+    if kind.kind == "u" and kind.itemsize > 1:
+        kind = np.dtype(np.int64)
+    array = np.ascontiguousarray(array, dtype=kind)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _collate(dataset: Any, collate: Callable[[list[Any]], Any], split: str) -> Examples:
@@ -120,18 +141,26 @@ def _collate(dataset: Any, collate: Callable[[list[Any]], Any], split: str) -> E
         raise ValueError(f"`Task({split}=...)`: the dataset is empty. Give at least one example.")
     parts: list[tuple[Tensor, Tensor]] = []
     for start in range(0, count, COLLATE_CHUNK):
-        batch = collate([dataset[index] for index in range(start, min(start + COLLATE_CHUNK, count))])
+        items = [dataset[index] for index in range(start, min(start + COLLATE_CHUNK, count))]
+        try:
+            batch = collate(items)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"`Task({split}=...)`: examples {start} to {start + len(items) - 1} cannot be collated: {error}. "
+                "Give every example the same shape, or use a DataLoader with a collate_fn that pads."
+            ) from error
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             raise TypeError(
                 f"`Task({split}=...)`: the collate function returned {type(batch).__name__}, not (inputs, targets). "
                 "Give a dataset whose items are pairs, or a collate function that makes pairs."
             )
         parts.append((_tensor(batch[0], f"{split} inputs"), _tensor(batch[1], f"{split} targets")))
-    shapes = {tuple(inputs.shape[1:]) for inputs, _ in parts}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"`Task({split}=...)`: examples have different shapes {sorted(shapes)}. Pad them to one shape."
-        )
+    for part in zip(*parts, strict=True):
+        if len(shapes := {tuple(tensor.shape[1:]) for tensor in part}) > 1:
+            raise ValueError(
+                f"`Task({split}=...)`: after collating, examples have different shapes {sorted(shapes)}. "
+                "Pad them to one shape."
+            )
     return Examples(torch.cat([inputs for inputs, _ in parts]), torch.cat([targets for _, targets in parts]))
 
 
@@ -154,11 +183,12 @@ def _check(found: Examples, split: str) -> None:
         raise ValueError(f"`Task({split}=...)`: the set is empty. Give at least one example.")
     if len(found.inputs) != len(found.targets):
         raise ValueError(
-            f"`Task({split}=...)`: {len(found.inputs)} inputs but {len(found.targets)} targets. Give one target per input."
+            f"`Task({split}=...)`: {len(found.inputs)} inputs but {len(found.targets)} targets. "
+            "Give one target per input."
         )
     for name, part in (("inputs", found.inputs), ("targets", found.targets)):
-        if part.is_floating_point() and not math.isfinite(float(part.sum(dtype=torch.float64))):
-            bad = int((~part.isfinite()).sum())
+        is_suspect = part.is_floating_point() and not math.isfinite(float(part.sum(dtype=torch.float64)))
+        if is_suspect and (bad := int((~part.isfinite()).sum())):
             raise ValueError(
                 f"`Task({split}=...)`: {bad} of {part.numel()} numbers in the {name} are NaN or infinite. "
                 "Clean or impute them first."

@@ -16,6 +16,7 @@ from .task import Task
 PILOT_POWERS = range(-3, 3)
 GRID_POWERS = range(-3, 4)
 MOST_EXTENSIONS = 3
+EXTENSION = 2
 
 
 @final
@@ -54,7 +55,7 @@ class Design:
 
     def extended(self, task: Task, choices: dict[int, Choice], *, factor: float, seeds: Sequence[int]) -> Plan | None:
         """Return runs beyond the open edge of each batch size's bracket, or None when every best lies inside."""
-        rates = {size: extension(choice, factor) for size, choice in choices.items()}
+        rates = {size: extension(choice, factor, EXTENSION) for size, choice in choices.items()}
         open_sizes = {size: tried for size, tried in rates.items() if tried}
         if self.learning_rates or not open_sizes:
             return None
@@ -64,6 +65,17 @@ class Design:
     def measured(self, task: Task, size: int, rate: float, measurements: tuple[Measurement, ...]) -> Plan:
         """Return the runs of one cell again, with measurements."""
         return self._sweep(task, [rate], self.seeds, (size,), measurements)
+
+    def size(self) -> tuple[int, int]:
+        """Return how many runs the design needs, and how many at most if every bracket has to be extended."""
+        cells = len(self.learning_rates) or len(GRID_POWERS)
+        runs = len(self.batch_sizes) * len(self.seeds) * cells + len(self.seeds)
+        if self.learning_rates:
+            return runs, runs
+        shared = sum(power % 2 == 0 for power in GRID_POWERS)  # pilot rates that are in the grid too
+        pilot = len(self.batch_sizes) * (len(PILOT_POWERS) - shared)
+        more = len(self.batch_sizes) * MOST_EXTENSIONS * EXTENSION * (1 + len(self.seeds))
+        return runs + pilot, runs + pilot + more
 
     def describe(self) -> dict[str, Any]:
         """Return the design as JSON types."""

@@ -1,7 +1,7 @@
 """Where cohorts are trained."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, final
 
@@ -24,8 +24,10 @@ class Executor(ABC):
     @abstractmethod
     def map(
         self, function: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]
-    ) -> Iterator[tuple[Item, Result | Lost]]:
+    ) -> Generator[tuple[Item, Result | Lost], None, None]:
         """Yield each item once with `function(shared, item)`, in the order in which they finish.
+
+        Closing the generator stops the work that is under way.
 
         Args:
             function: A module-level function. What it raises is raised here.

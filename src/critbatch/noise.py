@@ -12,7 +12,7 @@ DEFINITION = "simple noise scale tr(Sigma)/|G|^2, McCandlish et al. (2018), arXi
 
 
 def noise_moments(
-    gradients: Float[Tensor, "batch parameter"], sizes: Float[Tensor, " batch"], *, population: int | None = None
+    gradients: Float[Tensor, "batch parameter"], sizes: Float[Tensor, " size"], *, population: int | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return unbiased estimates of tr(Sigma) and |G|^2 from mean gradients of disjoint micro-batches.
 

@@ -1,6 +1,6 @@
 """Losses and metrics: always one value per example, never reduced, so that no mean-or-sum question can arise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -40,7 +40,8 @@ def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Float[Tensor, " ex
 
 def correct(outputs: Tensor, targets: Tensor) -> Float[Tensor, " example"]:
     """Return 1 where the largest logit is the target's, else 0; averaged over the positions of a sequence."""
-    return _per_example((outputs.argmax(-1) == targets).to(outputs.dtype))
+    chosen = outputs.argmax(-1)
+    return _per_example((chosen == targets.reshape(chosen.shape)).to(outputs.dtype))
 
 
 def correct_binary(outputs: Tensor, targets: Tensor) -> Float[Tensor, " example"]:
@@ -68,3 +69,39 @@ METRICS: dict[str, Metric] = {
     "binary_accuracy": Metric("accuracy", correct_binary, "above"),
     "squared_error": Metric("squared_error", squared_error, "below"),
 }
+
+
+def misfit(outputs: Tensor, targets: Tensor, used: Sequence[PerExample]) -> str:
+    """Return why `targets` cannot be used with `outputs` and what to do, or an empty text if nothing is wrong.
+
+    Only what would otherwise pass unseen or end in a message of torch that does not help.
+
+    Args:
+        outputs: What the model returned for a few examples.
+        targets: All targets of the set.
+        used: The loss and the metric.
+    """
+    if binary_cross_entropy in used or correct_binary in used:
+        low, high = float(targets.min()), float(targets.max())
+        if low < 0 or high > 1:
+            return (
+                f"targets run from {low:g} to {high:g}, but must lie in [0, 1]. Use 0 and 1, or loss='cross_entropy'."
+            )
+    if not (cross_entropy in used or correct in used):
+        return ""
+    one_each, given = tuple(outputs.shape[1:-1]), tuple(targets.shape[1:])
+    if outputs.ndim < 2 or targets.is_floating_point() or one_each != given:
+        need = "cross-entropy" if cross_entropy in used else "metric 'accuracy'"
+        other = "loss='squared_error', metric='squared_error'" if cross_entropy in used else "metric=None"
+        return (
+            f"{need} needs outputs of shape (example, ..., class) and integer class labels of shape (example, ...). "
+            f"The outputs have shape {('example', *outputs.shape[1:])}, the targets are {targets.dtype} of shape "
+            f"{('example', *given)}. Convert the targets to class indices, or use {other}."
+        )
+    low, high, classes = int(targets.min()), int(targets.max()), outputs.shape[-1]
+    if cross_entropy in used and (low < 0 or high >= classes):
+        return (
+            f"labels run from {low} to {high}, but the model has {classes} outputs: labels must be 0 to {classes - 1}. "
+            "Renumber the labels or widen the last layer."
+        )
+    return ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self, final
 
 from .plan import RunResult
-from .record import Evidence
+from .record import RECORD_SCHEMA, Evidence
 
 
 @final
@@ -23,6 +23,21 @@ class Study:
     name: str
     run_ids: tuple[str, ...]
     description: dict[str, Any]
+
+
+def run_row(result: RunResult) -> dict[str, Any]:
+    """Return the row of `result` in the run table (`RUN_SCHEMA`).
+
+    Raises:
+        ValueError: If its records are not a table with `RECORD_SCHEMA`. No store keeps such a result.
+    """
+    if dict(result.records.schema) != RECORD_SCHEMA:
+        raise ValueError(
+            f"`RunResult(records=...)` of run {result.run.id}: the table has {dict(result.records.schema)}, not "
+            f"{RECORD_SCHEMA}. Make it with `record_table`."
+        )
+    end = {"ending": result.ending.name, "steps": result.steps, "examples": result.examples}
+    return {**result.run.row(), **end, "seconds": float(result.seconds), "note": result.note}
 
 
 class Store(ABC):

@@ -5,20 +5,26 @@ import functools
 import math
 import os
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
+
+import numpy as np
 
 from .advice import recommend
 from .analysis.assemble import Circumstances, assemble, choices
 from .analysis.rates import Choice
+from .budgets.seconds import Seconds
+from .budgets.steps import Steps
 from .curves.hyperbola import Hyperbola
 from .design import MOST_EXTENSIONS, Design
 from .engine.sequential import train
 from .execute import execute
 from .executor import Executor
 from .finding import Finding, TaskFacts
+from .measurement import look_steps
 from .measurements.noise_moments import NoiseMoments
 from .plan import Plan, Run, RunResult
 from .record import Ending, Evidence
@@ -27,13 +33,15 @@ from .scaling_rules.constant import Constant
 from .scaling_rules.linear import Linear
 from .scaling_rules.square_root import SquareRoot
 from .store import Store, Study
-from .task import Task
+from .task import Target, Task
 
 RULES: dict[str, ScalingRule] = {"constant": Constant(), "square_root": SquareRoot(), "linear": Linear()}
 PACKAGES = ("critbatch", "torch", "numpy", "scipy", "polars", "scikit-learn")
+CALIBRATION_STEPS = 20
 OVERHEAD_EXAMPLES = 300  # a step of a small model costs about as much as this many further examples
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Whoever wants to know how a sweep is going."""
 
@@ -58,13 +66,14 @@ class Silent:
 @final
 @dataclass(frozen=True)
 class Workshop:
-    """Where a study is carried out, and who watches. `command` goes into the report."""
+    """Where a study is carried out, and who watches. `command` goes into the report; a `target` replaces the task's."""
 
     store: Store
     executor: Executor
     device: str = "cpu"
     watcher: Watcher = dataclasses.field(default_factory=Silent)
     command: str = ""
+    target: Target | None = None
 
 
 @final
@@ -75,7 +84,7 @@ class Progress:
         self.task = task
         self.design = design
         self.workshop = workshop
-        self.facts = task_facts(task)
+        self.facts = task_facts(task, workshop.target or task.target)
         self.plan = Plan(())
 
     def run(self, stage: str, more: Plan) -> Evidence:
@@ -152,9 +161,43 @@ def analyse(study: Study, evidence: Evidence) -> Finding:
     return recommend(assemble(evidence, facts, circumstances, curve=Hyperbola(), rules=RULES))
 
 
-def task_facts(task: Task) -> TaskFacts:
+def expectation(task: Task, design: Design, device: str, workers: int) -> dict[str, Any]:
+    """Return what a study will take: runs, at most how many, and seconds, from two short trainings on this device.
+
+    The time per step is measured at the smallest and the largest batch size and taken to be linear between.
+    """
+    ends = sorted({design.batch_sizes[0], design.batch_sizes[-1]})
+    times = [_step_and_look_seconds(task, design, size, device) for size in ends]
+    size = len(task.train)
+    total = 0.0
+    runs, most = design.size()
+    for batch_size in design.batch_sizes:
+        steps = design.budget.most_steps(batch_size, size)
+        step = np.interp(batch_size, ends, [one for one, _ in times])
+        looks = sum(look <= steps for look in look_steps())
+        seconds = design.budget.seconds if isinstance(design.budget, Seconds) else steps * step
+        total += (seconds + looks * max(look for _, look in times)) * runs / len(design.batch_sizes)
+    return {
+        "task": task.name, "batch_sizes": list(design.batch_sizes), "seeds": len(design.seeds), "runs": runs,
+        "most_runs": most, "seconds": total / workers, "workers": workers,
+    }  # fmt: skip
+
+
+def _step_and_look_seconds(task: Task, design: Design, batch_size: int, device: str) -> tuple[float, float]:
+    rates = [design.optimizer.first_learning_rate]
+    short = dataclasses.replace(
+        design, batch_sizes=(batch_size,), seeds=(0,), learning_rates=tuple(rates), budget=Steps(CALIBRATION_STEPS)
+    )
+    plan = short.grid(task, {})
+    train({task.name: task}, plan.runs, device)  # warm-up
+    started = time.perf_counter()
+    result = train({task.name: task}, plan.runs, device)[0]
+    looking = time.perf_counter() - started - result.seconds
+    return result.seconds / max(result.steps, 1), looking / max(result.records["step"].n_unique(), 1)
+
+
+def task_facts(task: Task, target: Target | None) -> TaskFacts:
     """Return what has to be known about `task` to read its evidence without it."""
-    target = task.target
     direction = None if target is None else task.better(target.quantity)
     if target is not None and target.direction != "declared":
         direction = target.direction

@@ -68,7 +68,7 @@ def final_score(grid: Grid, track: Track) -> float:
     return -last if grid.facts.better == "above" else last
 
 
-def extension(choice: Choice, factor: float = 2.0, steps: int = 2) -> list[float]:
+def extension(choice: Choice, factor: float, steps: int) -> list[float]:
     """Return the learning rates to try next, until the best is inside the bracket: `steps` more beyond the open edge.
 
     Where nothing trained at all, both sides are open.

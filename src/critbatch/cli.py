@@ -1,0 +1,243 @@
+"""The command line: arguments to calls, results to stdout, the rest to stderr. No logic."""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from .job import Result
+    from .task import Task
+
+CORES = os.cpu_count() or 1
+OK, FAILED, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="critbatch",
+    help="How does the batch size affect SGD on your model and data, why, and which batch size and rate to use?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    epilog="Exit codes: 0 ok, 1 a run failed, 2 usage, 3 finished but no answer in the data, 130 interrupted.",
+)
+
+TaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="A name from `critbatch tasks`, path/to/file.py:name, or module:name.")
+]
+BatchSizes = Annotated[
+    str, typer.Option(help="1,4,16 or 1:1024:x4. Default: 1, 4, 16, ... and the whole training set.")
+]
+Rates = Annotated[str, typer.Option(help="The same grid at every batch size. Default: searched for each.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Paired across the grid.")]
+Epochs = Annotated[
+    float | None, typer.Option(help="Budget of every run; the longest of those given counts. Default: 8.")
+]
+Steps = Annotated[float | None, typer.Option(help="Likewise, in updates. Default: 1000.")]
+Examples = Annotated[float | None, typer.Option(help="Likewise, in training examples.")]
+Seconds = Annotated[float | None, typer.Option(help="Likewise, in seconds of training; not reproducible.")]
+TargetText = Annotated[str, typer.Option(help="What counts as trained: 0.95, test_accuracy=0.95 or test_loss<0.1.")]
+OptimizerName = Annotated[str, typer.Option(help="sgd, adam or adamw.")]
+Momentum = Annotated[float, typer.Option(help="Of SGD.")]
+Nesterov = Annotated[bool, typer.Option("--nesterov", help="Nesterov momentum.")]
+WeightDecay = Annotated[float | None, typer.Option(help="Default: the optimizer's.")]
+ScheduleName = Annotated[str, typer.Option(help="constant, cosine or linear, stretched over the budget.")]
+SamplingName = Annotated[str, typer.Option(help="reshuffle, partition, with_replacement or without_replacement.")]
+LastBatchName = Annotated[str, typer.Option(help="What happens to an incomplete last batch: drop or weight.")]
+MicroBatchSize = Annotated[int | None, typer.Option(min=1, help="Examples per forward pass (accumulation).")]
+Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
+Device = Annotated[str, typer.Option(help="As torch spells it: cpu, cuda, cuda:1.")]
+ExecutorName = Annotated[str, typer.Option(help="serial or processes.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes of one thread each.", show_default="number of cores")]
+StoreUrl = Annotated[str, typer.Option(help="Where runs are kept: a path or a database URL. Default: OUT/runs.db.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for result.json, report.html and runs.db.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many runs and how long; train (nearly) nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the screen.")]
+Quiet = Annotated[bool, typer.Option("--no-progress", "-q", help="No progress bar.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print versions and stop.")] = False) -> None:
+    """Print versions, if asked."""
+    if version:
+        from .study import versions
+
+        typer.echo(" ".join(f"{name} {number}" for name, number in versions().items()))
+        raise typer.Exit(OK)
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    seeds: Seeds = 5,
+    workers: Workers = CORES,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Answer the question on scikit-learn's digits, offline: `critbatch run digits` with everything left as it is."""
+    run("digits", out=out, seeds=seeds, workers=workers, dry_run=dry_run, as_json=as_json, no_progress=no_progress)
+
+
+@app.command()
+def run(  # noqa: PLR0913, PLR0917
+    task: TaskName, batch_sizes: BatchSizes = "", learning_rates: Rates = "", seeds: Seeds = 5,
+    epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
+    target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
+    weight_decay: WeightDecay = None, schedule: ScheduleName = "constant", sampling: SamplingName = "reshuffle",
+    last_batch: LastBatchName = "drop", micro_batch_size: MicroBatchSize = None, dtype: Dtype = "float32",
+    device: Device = "cpu", executor: ExecutorName = "processes", workers: Workers = CORES,
+    store: StoreUrl = "", out: Out = None, dry_run: DryRun = False, as_json: Json = False, no_progress: Quiet = False,
+) -> None:  # fmt: skip
+    """Sweep batch size x learning rate x seed on TASK and say which batch size and learning rate to use, and why."""
+    with orderly():
+        from . import arguments, catalog, job
+
+        chosen = catalog.load_task(task)
+        options: dict[str, Any] = {
+            "batch_sizes": arguments.numbers(batch_sizes, int, "--batch-sizes"),
+            "learning_rates": arguments.numbers(learning_rates, float, "--learning-rates"),
+            "seeds": seeds,
+            "budget": arguments.budget(epochs, steps, examples, seconds),
+            "optimizer": arguments.optimizer(
+                optimizer, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+            ),
+            "schedule": arguments.schedule(schedule),
+            "sampling": arguments.sampling(sampling, last_batch),
+            "micro_batch_size": micro_batch_size,
+            "dtype": dtype,
+            "device": device,
+        }
+        if dry_run:
+            print_plan(chosen, options, workers if executor == "processes" else 1, as_json=as_json)
+            raise typer.Exit(OK)
+        folder = out or job.default_folder(chosen.name)
+        with contextlib.ExitStack() as open_things:
+            kept = open_things.enter_context(job.Sql(store)) if store else None
+            found = job.run(
+                chosen, **options, target=arguments.target(target, chosen), store=kept, out=folder,
+                executor=arguments.executor(executor, workers), progress=not no_progress, command=command_line(),
+            )  # fmt: skip
+        finish(found, folder, as_json=as_json)
+
+
+@app.command()
+def report(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="runs.db, its folder, or a database URL.")],
+    study: Annotated[str, typer.Option(help="Which study of the store. Default: the latest.")] = "",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Read a stored study again and write its report; nothing is trained, and an unfinished study is read as it is."""
+    with orderly():
+        from . import job
+
+        path = Path(store)
+        place = str(path / "runs.db") if path.is_dir() else store
+        found = job.reread(place, study)
+        finish(found, out or (path if path.is_dir() else path.parent), as_json=as_json)
+
+
+@app.command()
+def tasks(as_json: Json = False) -> None:
+    """List the built-in tasks."""
+    listing("tasks", as_json=as_json)
+
+
+@app.command()
+def measurements(as_json: Json = False) -> None:
+    """List what can be measured while a run trains."""
+    listing("measurements", as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: versions, device, store, data."""
+    with orderly():
+        from .doctor import checks
+
+        found = checks()
+        if as_json:
+            print_json({"checks": found})
+        else:
+            for one in found:
+                typer.echo(f"{'ok  ' if one['ok'] else 'NOT '} {one['name']}: {one['says']}")
+        raise typer.Exit(OK if all(one["ok"] or one["optional"] for one in found) else FAILED)
+
+
+def listing(kind: str, *, as_json: bool) -> None:
+    """Print the names of one kind with the first line of each one's documentation."""
+    with orderly():
+        from . import catalog
+
+        found = [{"name": name, "summary": catalog.summary(kind, name)} for name in catalog.names(kind)]
+        if as_json:
+            print_json({kind: found})
+        else:
+            for one in found:
+                typer.echo(f"{one['name']:<20} {one['summary']}")
+
+
+def print_plan(task: "Task", options: dict[str, Any], workers: int, *, as_json: bool) -> None:
+    """Print how many runs the plan has and about how long they take."""
+    from .job import make_design
+    from .study import expectation
+
+    device = options.pop("device")
+    document = expectation(task, make_design(task, **options), device, workers)
+    if as_json:
+        print_json(document)
+        return
+    typer.echo(
+        f"{document['task']}: batch sizes {', '.join(map(str, document['batch_sizes']))}; {document['runs']} runs (up "
+        f"to {document['most_runs']} if brackets have to be extended), about {document['seconds'] / 60:.1f} minutes in "
+        f"{workers} processes"
+    )
+
+
+def finish(found: "Result", folder: Path, *, as_json: bool) -> None:
+    """Write the report, print the answer, and leave with the exit code that it deserves."""
+    from rich.console import Console
+
+    from .screen import show
+
+    page = found.report(folder / "report.html")
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show(found.finding, Console())
+        typer.echo(f"Report: {page}")
+    if found.finding.endings["FAILED"]:
+        raise typer.Exit(FAILED)
+    raise typer.Exit(OK if found.recommendation else NO_ANSWER)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document with sorted keys."""
+    typer.echo(json.dumps({"schema_version": 1} | document, indent=2, sort_keys=True, allow_nan=False))
+
+
+def command_line() -> str:
+    """Return the command that is running, as it would be typed again."""
+    return shlex.join(["critbatch", *sys.argv[1:]])
+
+
+@contextlib.contextmanager
+def orderly() -> Iterator[None]:
+    """Turn errors into one line on stderr and the right exit code; CRITBATCH_DEBUG=1 shows where they came from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\nStopped; every finished run is kept. Go on with:\n  {command_line()}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (ValueError, TypeError, OSError) as error:
+        if os.environ.get("CRITBATCH_DEBUG"):
+            raise
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(USAGE) from None

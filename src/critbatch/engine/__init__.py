@@ -1,0 +1,1 @@
+"""How cohorts of runs are trained."""

@@ -1,0 +1,1 @@
+"""Implementations of `critbatch.executor.Executor`, one a file."""

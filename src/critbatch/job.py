@@ -1,0 +1,189 @@
+"""The main job in one call: `critbatch.run(task)`."""
+
+import contextlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import polars as pl
+
+from .budget import Budget
+from .budgets.epochs import Epochs
+from .budgets.longest import Longest
+from .budgets.steps import Steps
+from .curve import Fit
+from .design import Design, default_batch_sizes
+from .executor import Executor
+from .executors.serial import Serial
+from .finding import Finding, Recommendation, to_json
+from .optimizer import Optimizer
+from .optimizers.sgd import SGD
+from .progress import Bar
+from .record import Evidence
+from .report import write
+from .sampling import Sampling
+from .samplings.reshuffle import Reshuffle
+from .schedule import Schedule
+from .schedules.constant import Constant
+from .screen import brief
+from .store import Store
+from .stores.sql import Sql
+from .study import Silent, Workshop, analyse, carry_out, task_facts
+from .task import Target, Task
+
+EPOCHS, STEPS, SEEDS = 8, 1000, 5
+
+
+@final
+class Result:
+    """What a sweep found. `finding` holds everything; `evidence` holds the tables that it was read from."""
+
+    def __init__(self, finding: Finding, evidence: Evidence) -> None:
+        self.finding = finding
+        self.evidence = evidence
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """Return the batch size and learning rate to use, or None (`finding.recommendation_reason` says why)."""
+        return self.finding.recommendation
+
+    @property
+    def fit(self) -> Fit | None:
+        """Return the curve of steps to target against batch size, with the critical batch size."""
+        return self.finding.fit
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return one row a run: batch size, learning rate, seed, ending, steps, and what else identifies it."""
+        return self.evidence.runs
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `result.json`."""
+        return to_json(self.finding)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one self-contained page, to `path` and return the path."""
+        write(json.loads(json.dumps(self.to_json())), Path(path))
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{row.batch_size}</td><td>{brief(row.best_learning_rate)}</td><td>{brief(row.steps_to_target)}</td>"
+            f"<td>{brief(row.examples_to_target)}</td><td>{brief(row.test_metric)}</td></tr>"
+            for row in self.finding.batch_sizes
+        )
+        advice = self.recommendation
+        words = (
+            f"No recommendation: {self.finding.recommendation_reason}"
+            if advice is None
+            else f"Recommended: batch size {brief(advice.batch_size)}, learning rate {brief(advice.learning_rate)}"
+        )
+        names = ("batch size", "best learning rate", "steps to target", "examples to target", "test metric")
+        head = "".join(f"<th>{name}</th>" for name in names)
+        title = f"<p><b>{html.escape(self.finding.task.name)}</b>: {html.escape(words)}</p>"
+        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def run(  # noqa: PLR0913
+    task: Task, *, batch_sizes: Sequence[int] = (), learning_rates: Sequence[float] = (), seeds: int = SEEDS,
+    budget: Budget | None = None, target: Target | None = None, optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None, sampling: Sampling | None = None, micro_batch_size: int | None = None,
+    dtype: str = "float32", device: str = "cpu", executor: Executor | None = None, store: Store | None = None,
+    out: str | Path | None = None, progress: bool = True, command: str = "critbatch.run",
+) -> Result:  # fmt: skip
+    """Sweep batch size x learning rate x seed on `task` and return what was found.
+
+    Everything trained is kept in `out`/runs.db at once: calling again goes on where it was stopped and repeats nothing.
+
+    Args:
+        task: What to train.
+        batch_sizes: Examples per step; the default is 1, 4, 16, ... and the whole training set.
+        learning_rates: The same list for every batch size; the default searches for each.
+        seeds: How many, at least 1; at least 2 for intervals, 5 or more for good ones.
+        budget: Of every run; the default is the longer of 8 epochs and 1,000 steps, so that both can be read.
+        target: Replaces the task's.
+        optimizer: The default is `SGD()`.
+        schedule: The default is constant: the only one that can be read at every budget.
+        sampling: The default is `Reshuffle()`.
+        micro_batch_size: Examples per forward pass, for accumulation.
+        dtype: "float32" or "float64".
+        device: As torch spells it.
+        executor: The default is `Serial()`; `Processes()` uses every core and needs a task that can be sent there.
+        store: The default is SQLite in `out`/runs.db.
+        out: Folder for runs.db and result.json; the default is critbatch-results/NAME.
+        progress: Show a progress bar.
+        command: Goes into the report.
+    """
+    design = make_design(
+        task, batch_sizes=batch_sizes, learning_rates=learning_rates, seeds=seeds, budget=budget, optimizer=optimizer,
+        schedule=schedule, sampling=sampling, micro_batch_size=micro_batch_size, dtype=dtype,
+    )  # fmt: skip
+    folder = Path(out) if out is not None else default_folder(task.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as open_things:
+        kept = store or open_things.enter_context(Sql(folder / "runs.db"))
+        bar = open_things.enter_context(Bar(task_facts(task, target or task.target))) if progress else Silent()
+        shop = Workshop(kept, executor or Serial(), device=device, watcher=bar, command=command, target=target)
+        result = Result(*carry_out(task, design, shop))
+    write_json(result, folder / "result.json")
+    return result
+
+
+def make_design(  # noqa: PLR0913
+    task: Task, *, batch_sizes: Sequence[int] = (), learning_rates: Sequence[float] = (), seeds: int = SEEDS,
+    budget: Budget | None = None, optimizer: Optimizer | None = None, schedule: Schedule | None = None,
+    sampling: Sampling | None = None, micro_batch_size: int | None = None, dtype: str = "float32",
+) -> Design:  # fmt: skip
+    """Return the design that `run` carries out for these arguments (see there)."""
+    return Design(
+        batch_sizes=tuple(batch_sizes) or default_batch_sizes(len(task.train)),
+        seeds=tuple(range(seeds)),
+        budget=budget or default_budget(),
+        optimizer=optimizer or SGD(),
+        schedule=schedule or Constant(),
+        sampling=sampling or Reshuffle(),
+        learning_rates=tuple(learning_rates),
+        micro_batch_size=micro_batch_size,
+        dtype=dtype,
+    )
+
+
+def reread(place: str, name: str = "") -> Result:
+    """Return what a stored study found, read again from its runs; nothing is trained.
+
+    Args:
+        place: Path or URL of a store.
+        name: Of the study; the default is the latest.
+
+    Raises:
+        ValueError: If the store holds no study of that name.
+    """
+    with Sql(place, read_only=True) as store:
+        studies = {study.name: study for study in reversed(store.studies())}
+        latest = store.studies()[:1]
+        found = studies.get(name) if name else (latest[0] if latest else None)
+        if found is None:
+            there = ", ".join(sorted(studies)) or "none"
+            raise ValueError(f"{place} holds no study {name!r}; there is {there}. Run `critbatch run TASK` first.")
+        evidence = store.evidence(found.run_ids)
+        return Result(analyse(found, evidence), evidence)
+
+
+def default_budget() -> Budget:
+    """Return the longer of 8 epochs and 1,000 steps."""
+    return Longest((Epochs(EPOCHS), Steps(STEPS)))
+
+
+def default_folder(name: str) -> Path:
+    """Return critbatch-results/NAME with what a file system may not take replaced."""
+    return Path("critbatch-results") / (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "task")
+
+
+def write_json(result: Result, path: Path) -> None:
+    """Write `result.json`, whole or not at all."""
+    text = json.dumps(result.to_json(), indent=2, sort_keys=True, allow_nan=False)
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)

@@ -1,0 +1,1 @@
+"""Models: functions that build a plain torch.nn.Module. Nothing here knows any data."""

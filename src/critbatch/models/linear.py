@@ -1,0 +1,13 @@
+"""A linear model: with cross-entropy, multinomial logistic regression."""
+
+from torch import nn
+
+
+def linear(inputs: int, outputs: int) -> nn.Module:
+    """Return one affine layer; inputs of any shape are flattened.
+
+    Args:
+        inputs: Numbers in an example.
+        outputs: Classes, or numbers to predict.
+    """
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, outputs))

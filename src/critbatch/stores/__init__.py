@@ -1,0 +1,1 @@
+"""Implementations of `critbatch.store.Store`, one a file."""

@@ -1,0 +1,166 @@
+"""Workers that die, a parent that dies, and work that cannot be sent."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from critbatch.executor import Lost
+from critbatch.executors.processes import Processes
+
+from . import work
+
+DIED = "its worker process died {} times ({})"
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Path:
+    return tmp_path / "diary"
+
+
+def test_an_item_that_always_kills_its_worker_is_lost_and_no_other(diary):
+    items = ["a", "b", "always", "c", "d", "e"]
+    found = dict(Processes(workers=2).map(work.kill_self, diary, items))
+    reason = DIED.format(3, "signal 9; out of memory?")
+    assert found == {item: item.upper() for item in items} | {"always": Lost(reason)}
+    tries = diary.read_text().split()
+    assert tries.count("always") == 4  # once among suspects, then alone
+    assert all(tries.count(item) <= 2 for item in "abcde")
+    assert multiprocessing.active_children() == []
+
+
+def test_an_item_that_kills_its_worker_once_succeeds(diary):
+    items = ["a", "once", "b", "c"]
+    found = dict(Processes(workers=2, attempts=1).map(work.kill_self, diary, items))
+    assert found == {item: item.upper() for item in items}
+
+
+def test_two_that_kill_beside_each_other_are_both_found(diary):
+    found = list(Processes(workers=2, attempts=1).map(work.kill_self, diary, ["always", "exit", "a"]))
+    killed, left = DIED.format(1, "signal 9; out of memory?"), DIED.format(1, "exit code 7")
+    assert sorted(found, key=lambda outcome: outcome[0]) == [("a", "A"), ("always", Lost(killed)), ("exit", Lost(left))]
+
+
+@pytest.mark.skipif(not Path("/proc/self/syscall").exists(), reason="the moment is found in /proc")
+def test_a_worker_killed_while_it_sends_its_result_does_not_stop_the_rest(diary):
+    found = dict(Processes(workers=2).map(work.die_while_sending, diary, ["large", "a", "b"]))
+    assert found == {"large": b"x" * 20_000_000, "a": b"x", "b": b"x"}
+
+
+def test_no_more_items_start_than_there_are_workers(diary):
+    outcomes = Processes(workers=2).map(work.make_note, diary, range(20))
+    for read, _ in enumerate(outcomes, start=1):
+        # Those that were read, and at most: finished at the same moment, and refilled before the read.
+        assert len(diary.read_text().split()) <= read + 1 + 2
+
+
+def test_workers_have_one_thread_and_tensors_travel_as_bytes(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    shared, item = torch.ones(1000), torch.ones(1000)
+    ((_, found),) = Processes(workers=2).map(work.threads_and_sum, shared, [item])
+    assert found == (1, ["1", "1", "1"], 2000.0)
+    assert not shared.is_shared()
+    assert not item.is_shared()
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+SENDABLE = (
+    r"Define the model factory at module level in a file and name it as `path/to/file\.py:name`, or use the serial"
+)
+
+
+def test_work_that_cannot_be_pickled_is_refused_before_any_worker_starts():
+    executor = Processes(workers=2)
+    with pytest.raises(ValueError, match=rf"cannot be sent to worker processes: .*lambda.*\. {SENDABLE}"):
+        executor.map(lambda shared, item: item, 0, [1])
+    with pytest.raises(ValueError, match=rf"cannot be sent .*lambda.* {SENDABLE}"):
+        executor.map(work.multiply, lambda: 0, [1])
+    with pytest.raises(ValueError, match=rf"cannot be sent .*generator.* {SENDABLE}"):
+        executor.map(work.multiply, 0, [1, (number for number in range(3))])
+    assert multiprocessing.active_children() == []
+
+
+def test_a_function_that_workers_cannot_import_is_named(monkeypatch):
+    notebook = types.ModuleType("notebook_of_mine")
+    exec("def train(shared, item): return item", notebook.__dict__)
+    monkeypatch.setitem(sys.modules, "notebook_of_mine", notebook)
+    with pytest.raises(ValueError, match=rf"a worker process cannot load the work: .*notebook_of_mine.* {SENDABLE}"):
+        list(Processes(workers=2).map(notebook.train, 0, [1]))
+
+
+def test_a_result_that_cannot_be_pickled_is_an_error_here():
+    with pytest.raises(AttributeError, match="unpicklable_result"):
+        list(Processes(workers=2).map(work.unpicklable_result, 0, [1]))
+
+
+@pytest.mark.parametrize("option", ["workers", "attempts"])
+def test_less_than_one_of_anything_is_refused(option):
+    with pytest.raises(ValueError, match=rf"Processes\({option}=0\)`: must be at least 1"):
+        Processes(**{option: 0})
+
+
+WORK = """
+import os, time
+from critbatch.executors.processes import Processes
+def wait(shared, item):
+    os.write(1, f"{item}\\n".encode())
+    time.sleep(60 if item else 0)
+def main():
+    for item, _ in Processes(workers=2).map(wait, 0, [0, 1, 2, 3]):
+        os.write(1, f"back {item}\\n".encode())
+"""
+GUARDED = WORK + "if __name__ == '__main__': main()"
+
+
+def started(folder: Path, text: str) -> subprocess.Popen[str]:
+    """Start a script in a session of its own. Its workers share its output: the output ends when all are gone."""
+    script = folder / "script.py"
+    script.write_text(text)
+    command = [sys.executable, "-W", "error", str(script)]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    with started(tmp_path, GUARDED) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(4)]
+        try:
+            assert sorted(lines) == ["0", "1", "2", "back 0"]
+            yield process
+        finally:
+            process.kill()
+
+
+def test_when_the_parent_is_killed_its_workers_end(busy):
+    busy.kill()
+    output, _ = busy.communicate(timeout=30)
+    assert output == ""
+
+
+def test_ctrl_c_ends_everything_at_once_and_quietly(busy):
+    os.killpg(busy.pid, signal.SIGINT)  # as a terminal does it: to parent and workers alike
+    output, errors = busy.communicate(timeout=30)
+    assert output == ""
+    assert busy.returncode == -signal.SIGINT
+    assert errors.count("Traceback") == 1
+    assert errors.strip().endswith("KeyboardInterrupt")
+
+
+def test_a_script_that_starts_again_in_every_worker_is_told_what_to_do(tmp_path):
+    with started(tmp_path, WORK + "main()") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (
+        errors.strip().splitlines()[-1].startswith("RuntimeError: `Processes`: a worker process died while it started")
+    )
+    assert "put what it does under `if __name__ == '__main__':`, or use the serial executor." in errors

@@ -1,0 +1,205 @@
+"""Laws of the small interfaces, over every file there is: budgets, schedules, samplings, optimizers and more."""
+
+import dataclasses
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from critbatch import catalog
+from critbatch.budget import Progress
+from critbatch.budgets.steps import Steps
+from critbatch.engine.sequential import train_run
+from critbatch.plan import describe
+from critbatch.randomness import generator
+from critbatch.sampling import LastBatch
+from tests.problems import blob_task, run_of
+
+REQUIRED = {
+    "epochs": (2.0,),
+    "examples": (100,),
+    "steps": (10,),
+    "seconds": (3.0,),
+    "longest": ((Steps(10), Steps(20)),),
+}
+
+
+def make(kind: str, name: str):
+    return catalog.load(kind, name)(*REQUIRED.get(name, ())) if kind == "budgets" else catalog.load(kind, name)()
+
+
+EVERYTHING = [
+    (kind, name)
+    for kind in ("budgets", "schedules", "samplings", "scaling_rules", "optimizers", "curves", "measurements")
+    for name in catalog.names(kind)
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERYTHING)
+def test_it_is_a_frozen_value_that_can_be_described(kind, name):
+    thing = make(kind, name)
+    assert thing == make(kind, name)
+    assert hash(thing) == hash(make(kind, name))
+    assert json.dumps(describe(thing), sort_keys=True) == json.dumps(describe(make(kind, name)), sort_keys=True)
+    assert describe(thing)["kind"] == type(thing).__name__
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        thing.anything = 1
+    assert catalog.summary(kind, name)
+
+
+def at(step: int) -> Progress:
+    return Progress(step, step * 8, step * 0.1, 96)
+
+
+@pytest.mark.parametrize("name", catalog.names("budgets"))
+def test_a_budget_starts_unused_and_only_grows(name):
+    budget = make("budgets", name)
+    used = [budget.used(at(step)) for step in range(0, 400, 5)]
+    assert used[0] == 0
+    assert all(later >= earlier for earlier, later in itertools.pairwise(used))
+    assert used[-1] >= 1
+
+
+@pytest.mark.parametrize("name", catalog.names("budgets"))
+@pytest.mark.parametrize("batch_size", [1, 7, 96])
+def test_a_budget_is_spent_by_its_most_steps(name, batch_size):
+    budget = make("budgets", name)
+    most = budget.most_steps(batch_size, 96)
+    if np.isfinite(most):
+        assert budget.used(Progress(int(most), int(most) * batch_size, 1e9, 96)) >= 1
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["epochs", "examples", "steps", "seconds"])
+def test_a_budget_of_nothing_is_refused(name, bad):
+    with pytest.raises(ValueError, match=f"{name}={bad}".replace("+", r"\+")):
+        catalog.load("budgets", name)(bad)
+
+
+@pytest.mark.parametrize("name", catalog.names("schedules"))
+def test_a_schedule_stays_between_zero_and_one(name):
+    schedule = make("schedules", name)
+    factors = [schedule.factor(used) for used in np.linspace(0, 1, 101)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert max(factors) == 1
+
+
+@pytest.mark.parametrize("name", catalog.names("samplings"))
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 96])
+def test_a_sampling_gives_valid_batches_that_depend_on_its_streams_alone(name, batch_size):
+    sampling = make("samplings", name)
+
+    def epoch(index: int) -> list[torch.Tensor]:
+        streams = {"order": generator(0, "order", index), "base": generator(0, "order base")}
+        return list(sampling.epoch(96, batch_size, **streams))
+
+    batches = epoch(0)
+    assert len(batches) == 96 // batch_size
+    assert all(len(batch) == batch_size for batch in batches)
+    assert all(int(batch.min()) >= 0 and int(batch.max()) < 96 for batch in batches)
+    assert all(torch.equal(one, two) for one, two in zip(batches, epoch(0), strict=True))
+    if batch_size == 1:
+        assert not torch.equal(torch.cat(batches), torch.cat(epoch(1)))
+
+
+@pytest.mark.parametrize("name", ["reshuffle", "with_replacement"])
+def test_batch_sizes_cut_one_base_order(name):
+    sampling = make("samplings", name)
+    orders = [
+        torch.cat(list(sampling.epoch(96, size, order=generator(0, "order", 0), base=generator(0, "order base"))))
+        for size in (1, 8, 96)
+    ]
+    assert torch.equal(orders[0], orders[1])
+    assert torch.equal(orders[0], orders[2])
+
+
+@pytest.mark.parametrize("name", ["reshuffle", "partition"])
+def test_an_epoch_visits_every_example_once_unless_the_rest_is_dropped(name):
+    kind = catalog.load("samplings", name)
+    streams = {"order": generator(0, "order", 0), "base": generator(0, "order base")}
+    whole = torch.cat(list(kind(LastBatch.WEIGHT).epoch(96, 36, **streams)))
+    assert sorted(whole.tolist()) == list(range(96))
+    streams = {"order": generator(0, "order", 0), "base": generator(0, "order base")}
+    dropped = list(kind(LastBatch.DROP).epoch(96, 60, **streams))
+    assert [len(batch) for batch in dropped] == [60]
+    assert len(set(dropped[0].tolist())) == 60
+
+
+def test_a_partition_keeps_its_batches():
+    kind = catalog.load("samplings", "partition")
+    epochs = [
+        {
+            tuple(sorted(batch.tolist()))
+            for batch in kind().epoch(96, 8, order=generator(0, "order", index), base=generator(0, "order base"))
+        }
+        for index in (0, 1)
+    ]
+    assert epochs[0] == epochs[1]
+
+
+def test_batches_without_replacement_hold_no_example_twice_and_are_uniform():
+    sampling = make("samplings", "without_replacement")
+    counts = Counter()
+    for index in range(200):
+        for batch in sampling.epoch(12, 4, order=generator(0, "order", index), base=generator(0, "order base")):
+            assert len(set(batch.tolist())) == 4
+            counts.update(batch.tolist())
+    # 600 batches: each example is in 200 on average, standard deviation 11.5
+    assert all(abs(counts[index] - 200) < 60 for index in range(12))
+
+
+def test_draws_with_replacement_repeat_examples():
+    sampling = make("samplings", "with_replacement")
+    batch = next(iter(sampling.epoch(96, 96, order=generator(0, "order", 0), base=generator(0, "order base"))))
+    # 96 draws hold 61 different examples on average, standard deviation 4
+    assert 45 < len(set(batch.tolist())) < 78
+
+
+@pytest.mark.parametrize("name", catalog.names("scaling_rules"))
+def test_a_scaling_rule_is_reversible_and_has_its_exponent(name):
+    rule = make("scaling_rules", name)
+    there = rule.learning_rate(0.1, 32, 512)
+    assert rule.learning_rate(there, 512, 32) == pytest.approx(0.1)
+    assert np.log(there / 0.1) / np.log(16) == pytest.approx(rule.exponent)
+
+
+@pytest.mark.parametrize("name", catalog.names("optimizers"))
+def test_an_optimizer_trains(name):
+    task = blob_task()
+    optimizer = make("optimizers", name)
+    rate = 8 * optimizer.first_learning_rate
+    result = train_run(
+        task, run_of(task, optimizer=optimizer, learning_rate=rate, budget=Steps(150)), torch.device("cpu")
+    )
+    losses = result.records.filter(result.records["quantity"] == "train_loss")["value"]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("bad", [{"momentum": 1.0}, {"momentum": -0.1}, {"weight_decay": -1}, {"nesterov": True}])
+def test_sgd_refuses_what_makes_no_sense(bad):
+    with pytest.raises(ValueError, match="SGD"):
+        catalog.load("optimizers", "sgd")(**bad)
+
+
+@pytest.mark.parametrize("name", catalog.names("curves"))
+def test_a_curve_recovers_its_own_coefficients(name):
+    curve = make("curves", name)
+    sizes = np.array([1.0, 4, 16, 64, 256])
+    truth = np.array([[10.0, 300.0], [50.0, 2000.0]])
+    found = curve.fit(sizes, curve.steps(sizes, truth))
+    np.testing.assert_allclose(found, truth, rtol=1e-10)
+    assert len(curve.names) == truth.shape[-1]
+
+
+@pytest.mark.parametrize("name", catalog.names("measurements"))
+def test_a_measurement_records_its_quantities_at_its_looks(name):
+    task = blob_task()
+    measurement = make("measurements", name)
+    result = train_run(task, run_of(task, measurements=(measurement,), budget=Steps(30)), torch.device("cpu"))
+    for quantity in measurement.quantities:
+        rows = result.records.filter(result.records["quantity"] == quantity)
+        assert len(rows) >= measurement.looks_per_decade
+        assert np.isfinite(rows["value"].to_numpy()).all()

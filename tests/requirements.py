@@ -1,0 +1,22 @@
+"""What a test needs that may be absent: it is skipped, or fails where CRITBATCH_REQUIRE_ALL=1 asks for everything."""
+
+import os
+
+import pytest
+
+
+def require(condition: bool, reason: str) -> None:
+    """Skip the running test for `reason` unless `condition` holds; under CRITBATCH_REQUIRE_ALL=1 fail instead."""
+    if condition:
+        return
+    if os.environ.get("CRITBATCH_REQUIRE_ALL", "") not in {"", "0"}:
+        pytest.fail(f"CRITBATCH_REQUIRE_ALL=1 allows no skip, but: {reason}")
+    pytest.skip(reason)
+
+
+def require_data() -> None:
+    """Skip the running test, or fail it, where CRITBATCH_DATA does not name a folder of data sets."""
+    require(
+        bool(os.environ.get("CRITBATCH_DATA")),
+        "CRITBATCH_DATA is not set: the data sets that are read from files are missing.",
+    )
