@@ -152,15 +152,25 @@ def test_runs_of_a_task_that_is_not_there_or_has_changed_are_refused():
     assert cohorts_seen == []
 
 
-def read_lines(lines: int, *, most: float, seconds: float) -> str:
-    """Return what comes out of the pipe until `most` lines are there, the time is over, or all writers are gone."""
+def read_lines(pipe: int, *, most: float, seconds: float) -> tuple[str, bool]:
+    """Return what comes out until `most` lines are there, the time is over or the pipe ends, and whether it ended."""
     deadline, text = time.monotonic() + seconds, ""
-    while text.count("\n") < most and select.select([lines], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(lines, 65536).decode()
+    while text.count("\n") < most and select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(pipe, 65536).decode()
         if not part:
-            return text
+            return text, True
         text += part
-    return text
+    return text, False
+
+
+def test_whoever_still_holds_a_pipe_is_noticed():
+    reader, writer = os.pipe()
+    os.write(writer, b"a\nb\n")
+    assert read_lines(reader, most=1, seconds=LONG_ENOUGH) == ("a\nb\n", False)
+    assert read_lines(reader, most=math.inf, seconds=0.01) == ("", False)
+    os.close(writer)
+    assert read_lines(reader, most=math.inf, seconds=LONG_ENOUGH) == ("", True)
+    os.close(reader)
 
 
 def sweep_until(path: Path, plan: Plan, *, most: float, seconds: float) -> Iterator[tuple[str, frozenset[str]]]:
@@ -173,15 +183,14 @@ def sweep_until(path: Path, plan: Plan, *, most: float, seconds: float) -> Itera
     process = FORKS.Process(target=coordinate, args=(path, plan, tasks, writer))
     process.start()
     writer.close()
-    text = read_lines(reader.fileno(), most=most, seconds=LONG_ENOUGH)
-    text += read_lines(reader.fileno(), most=math.inf, seconds=seconds)
+    first, _ = read_lines(reader.fileno(), most=most, seconds=LONG_ENOUGH)
+    second, _ = read_lines(reader.fileno(), most=math.inf, seconds=seconds)
     process.kill()
-    killed = time.monotonic()
-    text += read_lines(reader.fileno(), most=math.inf, seconds=LONG_ENOUGH)
-    assert time.monotonic() - killed < LONG_ENOUGH, "a worker has outlived its coordinator"
+    last, nobody_left = read_lines(reader.fileno(), most=math.inf, seconds=LONG_ENOUGH)
+    assert nobody_left, "a worker has outlived its coordinator"
     process.join()
     reader.close()
-    for line in text.splitlines():
+    for line in (first + second + last).splitlines():
         word, *runs = line.split(" ")
         yield word, frozenset(runs)
 

@@ -39,6 +39,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+def test_the_comparison_of_tables_sees_what_equality_does_not():
+    texts = [
+        exactly(pl.DataFrame({"value": [value]}, schema={"value": pl.Float64})) for value in (None, math.nan, -0.0, 0.0)
+    ]
+    assert len(set(texts)) == 4
+    assert exactly(pl.DataFrame({"value": [1]})) != exactly(pl.DataFrame({"value": [1.0]}))
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])  # one store, ever new runs
 @given(data=st.data())
 def test_what_goes_in_comes_out(store, data):

@@ -85,6 +85,11 @@ def test_a_loss_that_is_zero_somewhere_is_not_drawn_on_a_logarithmic_axis(full):
     assert "logarithmic" not in drawn(curves.chart(full))
 
 
+def test_a_single_look_is_a_visible_point(full):
+    full["curves"] = full["curves"][:1]
+    assert [row["alone"] for row in data(curves.chart(full))] == [True]
+
+
 def test_curves_without_seconds_are_still_drawn(full):
     for row in full["curves"]:
         row["seconds"] = 0.0

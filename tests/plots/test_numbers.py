@@ -79,8 +79,9 @@ def test_a_sentence_begins_and_ends_as_one(text, whole):
 
 
 def test_logarithmic_ticks_lie_on_the_axis():
-    for values in ([3.0, 4.0], [1e-5, 1e5], [0.02, 7.0]):
+    for values, form in (([3.0, 4.0], "~s"), ([1e-5, 1e5], "~g"), ([0.02, 7.0], "~g")):
         axis = plots.log_axis("value", "title", values)
         ticks, (low, high) = axis["axis"]["values"], axis["scale"]["domain"]
         assert ticks
+        assert axis["axis"]["format"] == form  # "~s" would write 0.5 as 500m
         assert all(low <= tick <= high for tick in ticks)

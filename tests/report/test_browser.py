@@ -109,13 +109,13 @@ def test_the_axis_of_the_curves_can_be_switched(browser, places):
         lines = "nodes => nodes.map(node => node.getAttribute('d'))"
         before = chart.locator(".mark-line path").evaluate_all(lines)
         assert chart.get_by_text("Epochs", exact=True).count() == 2
-        chart.get_by_label("Steps (updates)").check()
+        chart.get_by_label("Steps (updates)", exact=True).check()
         shown.wait_for_timeout(300)
         after = chart.locator(".mark-line path").evaluate_all(lines)
         assert len(before) == len(after) == 6
         assert before != after
         assert chart.get_by_text("Steps (updates)", exact=True).count() == 2
-        chart.get_by_label("Training loss (logarithmic)").check()
+        chart.get_by_label("Training loss (logarithmic)", exact=True).check()
         shown.wait_for_timeout(300)
         assert chart.locator(".mark-line path").evaluate_all(lines) != after
 
@@ -136,7 +136,7 @@ def test_the_cells_can_show_steps(browser, places):
     with opened(browser, places["full"]) as shown:
         chart = shown.locator("#figure-grid .live")
         assert chart.get_by_text("○", exact=True).count() == 0
-        chart.get_by_label("Steps to target").check()
+        chart.get_by_label("Steps to target", exact=True).check()
         shown.wait_for_timeout(300)
         assert chart.get_by_text("○", exact=True).count() > 0
 
@@ -217,3 +217,9 @@ def test_the_policy_stops_scripts_that_get_in_all_the_same(browser, places, tmp_
     shown.goto(broken.as_uri())
     assert shown.evaluate("typeof window.hacked") == "undefined"
     context.close()
+
+
+def test_a_print_of_the_tables_is_not_wider_than_the_paper(browser, places):
+    with opened(browser, places["full"], width=794, script=False) as shown:  # A4 at 96 pixels an inch
+        shown.emulate_media(media="print")
+        assert all(table.bounding_box()["width"] <= 794 for table in shown.locator("table").all())

@@ -220,7 +220,7 @@ def test_winners_are_listed_for_every_reading():
     ("value", "text"),
     [
         ({"kind": "Sgd", "momentum": 0.9}, "Sgd (momentum 0.9)"), ({"kind": "Shuffled"}, "Shuffled"),
-        ({"8": [0.1, 0.2], "16": [1]}, "8: 0.1, 0.2; 16: 1"), (True, "yes"), (None, "none"), ("text", "text"),
+        ({"8": [0.1, 0.2], "16": [1]}, "8: 0.1, 0.2; 16: 1"), (True, "yes"), (None, "none"), ("text", "text"), ([], "none"),
         (list(range(100)), ", ".join(map(str, range(60))) + " and 40 more"),
     ],
 )  # fmt: skip

@@ -175,13 +175,13 @@ def batch_size_axis(sizes: Sequence[float], *, widen: float = 1.35) -> alt.X:
     )  # fmt: skip
 
 
-def log_axis(name: str, title: str, values: Sequence[float], *, widen: float = 1.3, form: str = "~s") -> alt.Y:
+def log_axis(name: str, title: str, values: Sequence[float], *, widen: float = 1.3) -> alt.Y:
     """Return a logarithmic vertical axis over `values`, with ticks at powers of 10, and at 2 and 5 if there are few."""
     low, high = min(values) / widen, max(values) * widen
     powers = [10.0**decade for decade in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     parts = (1,) if sum(low <= power <= high for power in powers) > 4 else (1, 2, 5)
     ticks = [part * power for power in powers for part in parts if low <= part * power <= high]
-    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    scale, form = alt.Scale(type="log", domain=[low, high], nice=False), "~s" if low >= 1 else "~g"
     return alt.Y(name, type="quantitative", title=title, scale=scale, axis=alt.Axis(values=ticks, format=form))
 
 

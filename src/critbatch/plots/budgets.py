@@ -164,16 +164,16 @@ def _points(result: Result) -> list[Row]:
 def _layers(result: Result, points: list[Row], *, small: bool = False) -> alt.LayerChart:
     x = batch_size_axis(batch_sizes(points))
     title = None if small else metric_title(result)
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, padding=8))
-    if small:
-        x, y = x.title(None), y.axis(alt.Axis(tickCount=4))
+    axis = alt.Axis(format=".4~g", tickCount=4 if small else 8)
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, padding=8), axis=axis)
+    x = x.title(None) if small else x
     states = [state for state in STATES if any(row["state"] == state for row in points)]
     colours, shapes = ([STATES[state][part] for state in states] for part in (0, 1))
     color = alt.Color("state:N", title=None, scale=alt.Scale(domain=states, range=colours))
     shape = alt.Shape("state:N", title=None, scale=alt.Scale(domain=states, range=shapes))
     base = alt.Chart().encode(x=x)
     line = base.mark_line(color="#B9BEC6", strokeWidth=1).encode(y=y)
-    bars = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q", color=color)
+    bars = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title=title, axis=axis), y2="high:Q", color=color)
     hints = tooltip(batch_size="batch size", rate="learning rate", state="standing")
     marks = base.mark_point(filled=True, opacity=1, size=70 if small else 110).encode(
         y=y, color=color, shape=shape, tooltip=hints

@@ -64,7 +64,10 @@ def chart(result: Result) -> Drawing:
     power = "pow(10, datum.value)" if _logarithmic(result) else "datum.value"
     labels = f"curves_quantity == 'loss' ? format({power}, '.2~g') : datum.label"
     lines = _lines(
-        batch_sizes(points), x=_x(None), y_axis=alt.Axis(title=None, labelExpr=labels, tickCount=6), live=True
+        batch_sizes(points),
+        x=_x(None),
+        y_axis=alt.Axis(title=None, labelExpr=labels, format=".4~g", tickCount=6),
+        live=True,
     )
     names = alt.layer(
         _words(f"{_choice('curves_axis', AXES)}", x="width / 2", y="height + 38", align="center"),
@@ -93,7 +96,9 @@ def still(result: Result) -> Drawing:
     loss = [{**row, "x": row["epochs"], "y": row["loss"], "low": row["loss"], "high": row["loss"]} for row in points]
     panels = [
         _lines(
-            batch_sizes(points), x=_x(AXES["epochs"]), y_axis=alt.Axis(title=title, tickCount=6, labelExpr=labels)
+            batch_sizes(points),
+            x=_x(AXES["epochs"]),
+            y_axis=alt.Axis(title=title, tickCount=6, format=".4~g", labelExpr=labels),
         ).properties(width=650, height=220, data=alt.Data(values=data))
         for data, title, labels in (
             (metric, metric_title(result), "datum.label"),
@@ -128,7 +133,8 @@ def _points(result: Result, most: int) -> list[Row]:
     points, logarithmic = [], _logarithmic(result)
     for size in sizes:
         looks = sorted((row for row in curves if row["batch_size"] == size), key=lambda row: row["step"])
-        points += [_point(row, scale, logarithmic) for row in _spread(looks, most // len(sizes))]
+        kept = _spread(looks, most // len(sizes))
+        points += [{**_point(row, scale, logarithmic), "alone": len(kept) == 1} for row in kept]
     return _trimmed(points, fraction=scale == 100)
 
 
@@ -196,8 +202,9 @@ def _lines(sizes: list[int], *, x: alt.X, y_axis: alt.Axis, live: bool = False) 
     base = alt.Chart().encode(x=x, color=color)
     band = base.mark_area(opacity=0.14).encode(y=alt.Y("low:Q", axis=y_axis), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    touch = base.mark_point(filled=True, size=60, opacity=0).encode(y=y, tooltip=_hints())
-    return alt.LayerChart(layer=[band, line, touch] if live else [band, line])
+    seen = alt.ExprRef("datum.alone ? 1 : 0")  # a line needs two looks; the other points are there to be hovered over
+    touch = base.mark_point(filled=True, size=60, opacity=seen).encode(y=y, tooltip=_hints())
+    return alt.LayerChart(layer=[band, line, touch if live else touch.transform_filter("datum.alone")])
 
 
 def _hints() -> list[alt.Tooltip]:

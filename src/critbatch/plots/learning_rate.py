@@ -104,7 +104,7 @@ def _layers(result: Result) -> alt.LayerChart:
     points, reference = _points(result), _reference(result)
     sizes = batch_sizes(points)
     x = batch_size_axis(sizes)
-    y = log_axis("value", "Best learning rate", heights(points), widen=2, form="~g")
+    y = log_axis("value", "Best learning rate", heights(points), widen=2)
     lines = _lines(x, y, [sizes[0] / 1.3, sizes[-1] * 1.3], reference) if reference else []
     return alt.LayerChart(layer=[*lines, *_marks(x, y, points)])
 

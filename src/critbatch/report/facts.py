@@ -100,7 +100,7 @@ def words(value: Any) -> str:
         return f"{value['kind']} ({inner})" if inner else str(value["kind"])
     if isinstance(value, list):
         more = f" and {len(value) - MOST_ITEMS} more" if len(value) > MOST_ITEMS else ""
-        return ", ".join(words(part) for part in value[:MOST_ITEMS]) + more
+        return ", ".join(words(part) for part in value[:MOST_ITEMS]) + more if value else "none"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return number(value) if isinstance(value, (int, float)) else str(value)

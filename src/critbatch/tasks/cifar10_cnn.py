@@ -14,7 +14,8 @@ def task() -> Task:
     is the first 2,000 of data_batch_2, test the first 1,000 of test_batch. Convolutions of 16 and 32 channels
     without batch normalisation; 25,578 parameters.
 
-    Target: validation accuracy 0.5. @CIFARCNN@
+    Target: validation accuracy 0.45. Plain SGD reached it with one seed: 96 steps at batch size 512 (learning rate
+    0.2), 320 at 32 (0.1), 6,300 at 1 (0.005).
 
     Source: Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images.
     """
@@ -25,5 +26,5 @@ def task() -> Task:
         train=data.train,
         validation=data.validation,
         test=data.test,
-        target=Target("validation_accuracy", 0.5),
+        target=Target("validation_accuracy", 0.45),
     )

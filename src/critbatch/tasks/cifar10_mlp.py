@@ -13,7 +13,8 @@ def task() -> Task:
     8,192 training images, a fixed sample of the 10,000 of data_batch_1, so that a sweep fits a laptop; validation
     is the first 2,000 of data_batch_2, test the first 1,000 of test_batch. 197,322 parameters.
 
-    Target: validation accuracy 0.4. @CIFARMLP@
+    Target: validation accuracy 0.38. Plain SGD reached it with one seed: 30 steps at batch size 1024 (learning rate
+    0.1), 300 at 32 (0.02), 5,000 at 1 (0.001); it ends near 0.44 and then overfits.
 
     Source: Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images.
     """
@@ -24,5 +25,5 @@ def task() -> Task:
         train=data.train,
         validation=data.validation,
         test=data.test,
-        target=Target("validation_accuracy", 0.4),
+        target=Target("validation_accuracy", 0.38),
     )

@@ -14,7 +14,8 @@ def task() -> Task:
     2,000 others are validation, and test is a fixed sample of 2,000 of the 10,000 test images. Convolutions of 16
     and 32 channels without batch normalisation; 20,490 parameters.
 
-    Target: validation accuracy 0.85. @FASHIONCNN@
+    Target: validation accuracy 0.8. Plain SGD reached it with one seed: 80 steps at batch size 512 (learning rate
+    0.2; at 0.5 it sticks at chance), 200 at 32 (0.1); batch size 1 was not measured.
 
     Source: Xiao, Rasul and Vollgraf (2017), arXiv:1708.07747.
     """
@@ -25,5 +26,5 @@ def task() -> Task:
         train=data.train,
         validation=data.validation,
         test=data.test,
-        target=Target("validation_accuracy", 0.85),
+        target=Target("validation_accuracy", 0.8),
     )

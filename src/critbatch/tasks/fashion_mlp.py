@@ -14,8 +14,9 @@ def task() -> Task:
     2,000 others are validation, and test is a fixed sample of 2,000 of the 10,000 test images. Pixels are averaged
     2 x 2. 26,506 parameters.
 
-    Target: validation accuracy 0.82. @FASHION@ At a constant learning rate the accuracy swings by two points from
-    look to look.
+    Target: validation accuracy 0.82. Plain SGD reached it: 176 steps at batch size 8192 (learning rate 0.5, one
+    seed), 575 to 625 at 64 (0.25, two seeds), 15,700 at 1 (0.005, one seed). At a constant learning rate the
+    accuracy swings by two points from look to look.
 
     Source: Xiao, Rasul and Vollgraf (2017), arXiv:1708.07747.
     """

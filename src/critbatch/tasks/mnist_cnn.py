@@ -14,7 +14,8 @@ def task() -> Task:
     2,000 others are validation, and test is a fixed sample of 2,000 of the 10,000 test images. Convolutions of 16
     and 32 channels without batch normalisation; 20,490 parameters.
 
-    Target: validation accuracy 0.96. @MNISTCNN@
+    Target: validation accuracy 0.94. Plain SGD reached it with one seed: 54 steps at batch size 512 (learning rate
+    0.2; at 0.3 it sticks at chance), 175 at 32 (0.1), 3,000 at 1 (0.01).
 
     Source: LeCun, Bottou, Bengio and Haffner (1998), Proceedings of the IEEE 86(11).
     """
@@ -25,5 +26,5 @@ def task() -> Task:
         train=data.train,
         validation=data.validation,
         test=data.test,
-        target=Target("validation_accuracy", 0.96),
+        target=Target("validation_accuracy", 0.94),
     )

@@ -12,7 +12,9 @@ def task() -> Task:
 
     124 training, 42 validation and 42 test examples, 60 inputs, 2 classes, 1,010 parameters.
 
-    Target: training loss 0.2 @SONAR@; 42 validation examples are too few for one.
+    Target: training loss 0.2; 42 validation examples are too few for one. Plain SGD reached it with each of two
+    seeds: 15 steps at batch size 124 (learning rate 0.5), 35 at 16 (0.25), 297 at 1 (0.03). Test accuracy ends
+    between 0.76 and 0.83.
 
     Source: Gorman and Sejnowski (1988), Neural Networks 1; UCI Connectionist Bench (Sonar), CC BY 4.0.
     """
