@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,6 +232,7 @@ def command_line() -> str:
 @contextlib.contextmanager
 def orderly() -> Iterator[None]:
     """Turn errors into one line on stderr and the right exit code; CRITBATCH_DEBUG=1 shows where they came from."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
     try:
         yield
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Training and test data: from whatever the user has to tensors that can be cut into batches of any size."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -29,6 +29,13 @@ class Examples:
     def epoch(self, seed: int, index: int) -> "Examples":
         """Return the examples of epoch `index`: always the same set."""
         return self
+
+    def pieces(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs and targets of at most `size` examples at a time, in order."""
+        if size >= len(self):
+            yield self.inputs, self.targets
+        else:
+            yield from zip(self.inputs.split(size), self.targets.split(size), strict=True)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Examples":
         """Return the set on `device`, floating inputs and targets as `dtype`; itself where nothing changes."""

@@ -59,7 +59,7 @@ class Looks:
         values: dict[str, float] = {}
         for name, part in self.splits.items():
             (loss, metric), self._chunk = halving(
-                self._chunk, model, lambda size, part=part: self._means(model, part, size)
+                self._chunk, (), lambda size, part=part: self._means(model, part, size)
             )
             values[f"{name}_loss"] = loss
             values[f"{name}_{self.task.metric.name}"] = metric
@@ -70,7 +70,7 @@ class Looks:
 
     def _means(self, model: torch.nn.Module, part: Examples, size: int) -> tuple[float, float]:
         loss = metric = 0.0
-        for inputs, targets in zip(part.inputs.split(size), part.targets.split(size), strict=True):
+        for inputs, targets in part.pieces(size):
             outputs = model(inputs)
             loss += float(self.task.losses(outputs, targets).sum(dtype=torch.float64))
             metric += float(self.task.metric.values(outputs, targets).sum(dtype=torch.float64))

@@ -1,6 +1,6 @@
 """Keep the batch size when memory runs out: halve the micro-batch and do the step again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -12,7 +12,7 @@ class OutOfMemory(Exception):
     """Not even one example at a time fits into memory."""
 
 
-def halving(size: int, model: torch.nn.Module, attempt: Callable[[int], Value]) -> tuple[Value, int]:
+def halving(size: int, buffers: Sequence[torch.Tensor], attempt: Callable[[int], Value]) -> tuple[Value, int]:
     """Return `attempt(size)` and the size that fitted, halving it for as long as memory runs out.
 
     Before each new attempt buffers (BatchNorm statistics) and the random state are put back, so that the step is done
@@ -20,7 +20,7 @@ def halving(size: int, model: torch.nn.Module, attempt: Callable[[int], Value]) 
 
     Args:
         size: Examples per forward pass to begin with.
-        model: Whose buffers to restore.
+        buffers: What `attempt` may change and what has to be put back: the model's buffers.
         attempt: Takes a micro-batch size.
 
     Raises:
@@ -29,7 +29,7 @@ def halving(size: int, model: torch.nn.Module, attempt: Callable[[int], Value]) 
         RuntimeError: What `attempt` raises for any other reason.
     """
     state = torch.get_rng_state()
-    buffers = [buffer.clone() for buffer in model.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
     while True:
         try:
             return attempt(size), size
@@ -40,7 +40,7 @@ def halving(size: int, model: torch.nn.Module, attempt: Callable[[int], Value]) 
                 raise OutOfMemory(f"one example at a time does not fit into memory: {error}") from error
         size = max(1, size // 2)
         torch.set_rng_state(state)
-        for buffer, before in zip(model.buffers(), buffers, strict=True):
+        for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
 
 

@@ -49,6 +49,7 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
     dtype = getattr(torch, run.dtype)
     model = task.initialise(run.seed).to(device, dtype).train()
     optimizer = run.optimizer.build(model.parameters(), run.learning_rate)
+    buffers = list(model.buffers())
     looks = Looks(task, run, device)
     progress = Progress(0, 0, 0.0, len(task.train))
     micro_batch_size = run.micro_batch_size
@@ -60,7 +61,7 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
             for group in optimizer.param_groups:
                 group["lr"] = run.learning_rate * run.schedule.factor(run.budget.used(progress))
             loss, micro_batch_size = halving(
-                micro_batch_size, model, lambda size, batch=batch: gradient(task, model, optimizer, batch, run, size)
+                micro_batch_size, buffers, lambda size, batch=batch: gradient(task, model, optimizer, batch, run, size)
             )
             optimizer.step()
             seconds = time.perf_counter() - started
@@ -109,7 +110,7 @@ def gradient(
     """
     optimizer.zero_grad()
     total = 0.0
-    for inputs, targets in zip(batch.inputs.split(size), batch.targets.split(size), strict=True):
+    for inputs, targets in batch.pieces(size):
         loss = task.losses(model(inputs), targets).sum() / run.batch_size
         loss.backward()
         total += loss.item()
