@@ -50,27 +50,27 @@ def _reasons(finding: Finding, row: BatchSizeFinding) -> list[str]:
     task, seconds = finding.task, row.seconds_to_target
     fastest = finding.target_winners["seconds"]
     found = [
-        f"it reaches {task.target_quantity} {task.target_direction} {task.target_value:g} in {_brief(seconds)} seconds "
+        f"it reaches {task.target_quantity} {task.target_direction} {task.target_value:g} in {seconds.brief()} seconds "
         f"on this device ({seconds.count} seeds): {fastest.words}"
     ]
     examples = finding.target_winners["examples"]
     if examples.batch_size is not None and examples.batch_size != row.batch_size:
         other = next(one for one in finding.batch_sizes if one.batch_size == examples.batch_size)
         found.append(
-            f"batch size {examples.batch_size} needs fewer examples ({_brief(other.examples_to_target)} against "
-            f"{_brief(row.examples_to_target)}), but each of its steps carries more overhead"
+            f"batch size {examples.batch_size} needs fewer examples ({other.examples_to_target.brief()} against "
+            f"{row.examples_to_target.brief()}), but each of its steps carries more overhead"
         )
     critical = None if finding.fit is None else finding.fit.critical_batch_size
     if critical is not None and critical.value is not None:
         side = "below" if row.batch_size < critical.value else "above"
         found.append(
-            f"it lies {side} the critical batch size {_brief(critical)} ({critical.definition.split(':')[0]}): "
+            f"it lies {side} the critical batch size {critical.brief()} ({critical.definition.split(':')[0]}): "
             + ("steps still fall nearly as the batch grows" if side == "below" else "larger batches save few steps")
         )
     found.append(
-        f"its best learning rate was bracketed from both sides: {_brief(row.best_learning_rate)}"
+        f"its best learning rate was bracketed from both sides: {row.best_learning_rate.brief()}"
         if row.learning_rate_at_edge == "none"
-        else f"its best learning rate so far is {_brief(row.best_learning_rate)}"
+        else f"its best learning rate so far is {row.best_learning_rate.brief()}"
     )
     return found
 
@@ -106,10 +106,3 @@ def _warnings(finding: Finding, row: BatchSizeFinding) -> list[str]:
             f"once converged, batch size {converged.batch_size} is better on the test set: time to target is not all"
         )
     return found
-
-
-def _brief(estimate: Estimate) -> str:
-    value = f"{estimate.value:.3g}" if estimate.value is not None else "unknown"
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{estimate.low:.3g}, {estimate.high:.3g}]"

@@ -82,8 +82,11 @@ def demo(
     as_json: Json = False,
     no_progress: Quiet = False,
 ) -> None:
-    """Answer the question on scikit-learn's digits, offline: `critbatch run digits` with everything left as it is."""
-    run("digits", out=out, seeds=seeds, workers=workers, dry_run=dry_run, as_json=as_json, no_progress=no_progress)
+    """Answer the question on scikit-learn's digits, offline: `critbatch run digits --epochs 6 --steps 600`."""
+    run(
+        "digits", epochs=6, steps=600, out=out, seeds=seeds, workers=workers, dry_run=dry_run, as_json=as_json,
+        no_progress=no_progress,
+    )  # fmt: skip
 
 
 @app.command()

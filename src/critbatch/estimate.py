@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Self, final
 
 
+def short(value: float) -> str:
+    """Return a number in three significant digits, from a thousand on as a whole number with separators."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
 @final
 @dataclass(frozen=True)
 class Estimate:
@@ -44,6 +49,24 @@ class Estimate:
     ) -> Self:  # fmt: skip
         """Return an estimate without a value that says why, with a one-sided bound where one is known."""
         return cls(None, low, high, level, count, unit, method, definition, reason)
+
+    def brief(self, *, percent: bool = False) -> str:
+        """Return value and interval as text; a bound or a dash where there is no value.
+
+        Args:
+            percent: Multiply by 100, one decimal.
+        """
+
+        def text(value: float) -> str:
+            return f"{100 * value:.1f}" if percent else short(value)
+
+        if self.value is None:
+            if self.low is not None:
+                return f"above {text(self.low)}"
+            return f"below {text(self.high)}" if self.high is not None else "-"
+        if self.low is None or self.high is None:
+            return text(self.value)
+        return f"{text(self.value)} [{text(self.low)}, {text(self.high)}]"
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as a dictionary of JSON types; `reason` is present only when it is set."""

@@ -28,7 +28,6 @@ from .sampling import Sampling
 from .samplings.reshuffle import Reshuffle
 from .schedule import Schedule
 from .schedules.constant import Constant
-from .screen import brief
 from .store import Store
 from .stores.sql import Sql
 from .study import Silent, Workshop, analyse, carry_out, task_facts
@@ -70,15 +69,15 @@ class Result:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{row.batch_size}</td><td>{brief(row.best_learning_rate)}</td><td>{brief(row.steps_to_target)}</td>"
-            f"<td>{brief(row.examples_to_target)}</td><td>{brief(row.test_metric)}</td></tr>"
+            f"<tr><td>{row.batch_size}</td><td>{row.best_learning_rate.brief()}</td><td>{row.steps_to_target.brief()}</td>"
+            f"<td>{row.examples_to_target.brief()}</td><td>{row.test_metric.brief()}</td></tr>"
             for row in self.finding.batch_sizes
         )
         advice = self.recommendation
         words = (
             f"No recommendation: {self.finding.recommendation_reason}"
             if advice is None
-            else f"Recommended: batch size {brief(advice.batch_size)}, learning rate {brief(advice.learning_rate)}"
+            else f"Recommended: batch size {advice.batch_size.brief()}, learning rate {advice.learning_rate.brief()}"
         )
         names = ("batch size", "best learning rate", "steps to target", "examples to target", "test metric")
         head = "".join(f"<th>{name}</th>" for name in names)

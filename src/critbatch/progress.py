@@ -8,6 +8,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .estimate import short
 from .finding import TaskFacts
 from .plan import RunResult
 from .statistics.censoring import crossing
@@ -76,4 +77,4 @@ class Bar:
         time = float(np.interp(found, steps, seconds))
         if self._leader is None or time < self._leader[0]:
             run = result.run
-            self._leader = (time, f"B={run.batch_size}, rate {run.learning_rate:.3g}, target in {time:.2g} s")
+            self._leader = (time, f"B={run.batch_size}, rate {short(run.learning_rate)}, target in {time:.2g} s")

@@ -1,10 +1,10 @@
 """The answer on one screen of a terminal."""
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .estimate import Estimate
 from .finding import BatchSizeFinding, Finding
 
 
@@ -25,22 +25,6 @@ def show(finding: Finding, console: Console) -> None:
     _advice(finding, console)
 
 
-def brief(estimate: Estimate, *, percent: bool = False) -> str:
-    """Return value and interval in as few characters as three digits allow; a bound or a dash when there is none."""
-
-    def number(value: float) -> str:
-        return f"{100 * value:.1f}" if percent else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-    low, high = estimate.low, estimate.high
-    if estimate.value is None:
-        if low is not None:
-            return f"above {number(low)}"
-        return f"below {number(high)}" if high is not None else "-"
-    if low is None or high is None:
-        return number(estimate.value)
-    return f"{number(estimate.value)} [{number(low)}, {number(high)}]"
-
-
 def _table(finding: Finding) -> Table:
     task = finding.task
     table = Table(
@@ -48,27 +32,24 @@ def _table(finding: Finding) -> Table:
         if task.target_value is not None
         else None,
         title_justify="left",
+        box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     percent = task.metric == "accuracy"
-    names = (
-        "batch size",
-        "best learning rate",
-        "steps",
-        "examples",
-        "seconds",
-        f"test {task.metric}{' %' * percent}",
-        "",
-    )
-    for name in names:
-        table.add_column(name, justify="left" if not name else "right")
+    metric = f"test {task.metric}{' %' * percent}"
+    for name in ("batch size", "best learning rate", "steps", "examples", "seconds", metric):
+        table.add_column(name, justify="right")
+    table.add_column()
     for row in finding.batch_sizes:
-        table.add_row(
-            f"{row.batch_size:,}", brief(row.best_learning_rate), brief(row.steps_to_target),
-            brief(row.examples_to_target), brief(row.seconds_to_target), brief(row.test_metric, percent=percent),
-            _flags(row),
-        )  # fmt: skip
+        costs = (row.best_learning_rate, row.steps_to_target, row.examples_to_target, row.seconds_to_target)
+        cells = [_two_lines(one.brief()) for one in costs] + [_two_lines(row.test_metric.brief(percent=percent))]
+        table.add_row(f"{row.batch_size:,}", *cells, _flags(row))
     return table
+
+
+def _two_lines(text: str) -> str:
+    value, _, interval = text.partition(" [")
+    return f"{value}\n[dim]{interval.rstrip(']').replace(', ', '–')}[/dim]" if interval else value
 
 
 def _flags(row: BatchSizeFinding) -> str:
@@ -86,15 +67,15 @@ def _why(finding: Finding) -> list[str]:
         critical = finding.fit.critical_batch_size
         definition = critical.definition.split(":")[0]
         reason = f"; not identified: {critical.reason}" if critical.reason else ""
-        lines.append(f"Critical batch size ({definition}): {brief(critical)}{reason}.")
+        lines.append(f"Critical batch size ({definition}): {critical.brief()}{reason}.")
     rule = finding.learning_rate_rule
     lines.append(f"Learning rate rule: {rule.reason}.")
     resolved = [point for point in finding.noise_scale if point.noise_scale.value is not None]
     if resolved:
         first, last = resolved[0], resolved[-1]
         lines.append(
-            f"Gradient noise scale (simple, at batch size {first.batch_size}): {brief(first.noise_scale)} at step "
-            f"{first.step}, {brief(last.noise_scale)} at step {last.step}."
+            f"Gradient noise scale (simple, at batch size {first.batch_size}): {first.noise_scale.brief()} at step "
+            f"{first.step}, {last.noise_scale.brief()} at step {last.step}."
         )
     elif finding.noise_scale:
         lines.append(f"Gradient noise scale: undetermined ({finding.noise_scale[-1].noise_scale.reason}).")
@@ -107,11 +88,13 @@ def _advice(finding: Finding, console: Console) -> None:
         console.print(f"[bold yellow]No recommendation[/bold yellow]: {escape(finding.recommendation_reason or '')}.")
         return
     console.print(
-        f"[bold green]Recommended[/bold green]: batch size [bold]{brief(advice.batch_size)}[/bold], learning rate "
-        f"[bold]{brief(advice.learning_rate)}[/bold]"
+        f"[bold green]Recommended[/bold green]: batch size [bold]{advice.batch_size.brief()}[/bold], learning rate "
+        f"[bold]{advice.learning_rate.brief()}[/bold]"
     )
     _paragraph(console, "", advice.reasons)
-    others = [f"batch size {one.batch_size}, rate {brief(one.learning_rate)}: {one.why}" for one in advice.alternatives]
+    others = [
+        f"batch size {one.batch_size}, rate {one.learning_rate.brief()}: {one.why}" for one in advice.alternatives
+    ]
     _paragraph(console, "Also", others)
     _paragraph(console, "Beware", advice.warnings)
 

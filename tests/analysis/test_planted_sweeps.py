@@ -170,6 +170,18 @@ def test_budgets_are_read_at_what_every_batch_size_reached(digits_like):
         assert row.test_metric.value == pytest.approx(truth, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("budget", "read"), [("Epochs", {"epochs", "examples"}), ("Steps", {"updates"}), ("Longest", set())]
+)
+def test_a_schedule_stretched_over_a_budget_is_read_at_its_end_alone(budget, read):
+    plan = {"seeds": [0], "schedule": {"kind": "Cosine"}, "budget": {"kind": budget}}
+    there = Circumstances("cpu", {}, plan)
+    found = recommend(assemble(World(seeds=2).evidence(), facts(), there, curve=Hyperbola(), rules=RULES))
+    assert {name for name, readings in found.budgets.items() if readings} == read | {"convergence"}
+    assert all(len(readings) <= 1 for readings in found.budgets.values())
+    assert any("stretched over" in warning for warning in found.warnings)
+
+
 def test_the_document_is_json_with_every_promised_field(digits_like):
     document = json.loads(json.dumps(to_json(digits_like), allow_nan=False))
     promised = {

@@ -17,6 +17,11 @@ from .readings import readings
 from .target_choice import with_target
 from .target_curve import fit_curve
 
+STRETCHED = [
+    "the schedule is stretched over each run's budget: batch sizes are compared at the end of this budget alone, and steps "
+    "to target belong to this horizon"
+]
+
 
 @final
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ def assemble(
         rules: Learning rate scaling rules to compare with, by name.
     """
     arranged, chosen = choices(evidence, facts)
-    budgets = readings(arranged)
+    horizon = stretched_over(circumstances.plan)
+    budgets = readings(arranged, stretched_over=horizon)
     winners = target_winners(arranged, chosen)
     fit = fit_curve(chosen, curve)
     rule = learning_rate_rule(chosen, rules)
@@ -70,9 +76,17 @@ def assemble(
         claims=(),
         cells=tuple(cell for size, choice in chosen.items() for cell in cells(arranged, size, choice)),
         curves=curve_points(arranged, chosen),
-        warnings=tuple(_warnings(arranged, chosen, evidence)),
+        warnings=tuple(_warnings(arranged, chosen, evidence) + (STRETCHED if horizon is not None else [])),
         target_winners=winners,
     )
+
+
+def stretched_over(plan: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the budgets at whose end runs with this plan's schedule may be compared; None for a constant one."""
+    if plan.get("schedule", {}).get("kind", "Constant") == "Constant":
+        return None
+    kinds = {"Epochs": ("epochs", "examples"), "Examples": ("epochs", "examples"), "Steps": ("updates",)}
+    return kinds.get(plan.get("budget", {}).get("kind", ""), ())
 
 
 def _warnings(arranged: Grid, chosen: dict[int, Choice], evidence: Evidence) -> list[str]:

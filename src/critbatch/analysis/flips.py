@@ -2,6 +2,7 @@
 
 import itertools
 
+from ..estimate import short
 from ..finding import Reading, Winner
 
 NAMES = {
@@ -14,7 +15,7 @@ NAMES = {
 
 
 def flips(budgets: dict[str, tuple[Reading, ...]], targets: dict[str, Winner]) -> tuple[str, ...]:
-    """Return a sentence for each budget's winner, and one for each pair of winners that exclude each other.
+    """Return a sentence for each pair of winners that exclude each other, then one for each budget's winner.
 
     Equal examples is the same as equal epochs on a finite training set, and is not repeated here.
 
@@ -27,12 +28,12 @@ def flips(budgets: dict[str, tuple[Reading, ...]], targets: dict[str, Winner]) -
         if budget == "examples" or not found:
             continue
         last = found[-1]
-        amount = "" if last.amount is None else f" ({last.amount:.3g} {last.unit})"
+        amount = "" if last.amount is None else f" ({short(last.amount)} {last.unit})"
         named[f"at {NAMES[budget]}{amount}" if budget != "convergence" else f"with {NAMES[budget]}"] = last.winner
     named |= {f"by {unit} to target": one for unit, one in targets.items()}
     known = {name: one for name, one in named.items() if one.batch_size is not None}
     sentences = [f"{name[0].upper()}{name[1:]}: {one.words}." for name, one in known.items()]
-    return tuple(sentences + _contradictions(known))
+    return tuple(_contradictions(known) + sentences)
 
 
 def _contradictions(known: dict[str, Winner]) -> list[str]:
@@ -42,6 +43,6 @@ def _contradictions(known: dict[str, Winner]) -> list[str]:
         apart = sizes[0] != sizes[1] and sizes[1] not in one.tied and sizes[0] not in other.tied
         if apart and sizes not in found and sizes[::-1] not in found:
             found[sizes] = (
-                f"The winner flips: {first} it is {sizes[0]}, {second} it is {sizes[1]}, and each excludes the other."
+                f"The winner flips: batch size {sizes[0]} {first}, {sizes[1]} {second}; each excludes the other."
             )
     return list(found.values())

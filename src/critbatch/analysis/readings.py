@@ -18,20 +18,24 @@ SHARES = (0.125, 1.0)
 UNITS = {"epochs": "epochs", "updates": "steps", "examples": "examples", "seconds": "seconds of training"}
 
 
-def readings(grid: Grid, *, level: float = 0.95) -> dict[str, tuple[Reading, ...]]:
+def readings(
+    grid: Grid, *, stretched_over: tuple[str, ...] | None = None, level: float = 0.95
+) -> dict[str, tuple[Reading, ...]]:
     """Return the sweep under each budget, at an eighth and at all of what every batch size was trained for.
 
     Under each budget the learning rate of each batch size is chosen anew, on the task's selection split, among those
-    that every seed survived.
+    that every seed survived. Runs whose schedule is stretched over a budget can be read at the whole of this budget
+    alone: anywhere else they are under way to another end.
 
     Args:
         grid: The sweep.
+        stretched_over: None for a constant schedule; else the budgets over which the schedule was stretched.
         level: Confidence level.
     """
-    found = {
-        budget: tuple(_reading(grid, budget, share, level) for share in SHARES)
-        for budget in ("epochs", "updates", "examples", "seconds")
-    }
+    found: dict[str, tuple[Reading, ...]] = {}
+    for budget in UNITS:
+        shares = SHARES if stretched_over is None else SHARES[-1:] if budget in stretched_over else ()
+        found[budget] = tuple(_reading(grid, budget, share, level) for share in shares)
     rows, winner = _read(grid, _at_convergence(grid), "of converged runs, at their end", level)
     return found | {"convergence": (Reading("convergence", None, "converged runs", rows, winner),)}
 
