@@ -34,16 +34,20 @@ def _table(finding: Finding) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 0, 0, 1),
     )
     percent = task.metric == "accuracy"
     metric = f"test {task.metric}{' %' * percent}"
     for name in ("batch size", "best learning rate", "steps", "examples", "seconds", metric):
-        table.add_column(name, justify="right")
-    table.add_column()
+        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    remarks = {row.batch_size: _remark(row) for row in finding.batch_sizes}
+    if any(remarks.values()):
+        table.add_column("remarks")
     for row in finding.batch_sizes:
         costs = (row.best_learning_rate, row.steps_to_target, row.examples_to_target, row.seconds_to_target)
         cells = [_two_lines(one.brief()) for one in costs] + [_two_lines(row.test_metric.brief(percent=percent))]
-        table.add_row(f"{row.batch_size:,}", *cells, _flags(row))
+        remark = [remarks[row.batch_size]] if any(remarks.values()) else []
+        table.add_row(f"{row.batch_size:,}", *cells, *remark)
     return table
 
 
@@ -52,7 +56,7 @@ def _two_lines(text: str) -> str:
     return f"{value}\n[dim]{interval.rstrip(']').replace(', ', '–')}[/dim]" if interval else value
 
 
-def _flags(row: BatchSizeFinding) -> str:
+def _remark(row: BatchSizeFinding) -> str:
     flags = [f"{row.diverged} diverged"] if row.diverged else []
     if row.learning_rate_at_edge != "none":
         flags.append(f"rate at {row.learning_rate_at_edge} edge")
@@ -73,9 +77,11 @@ def _why(finding: Finding) -> list[str]:
     resolved = [point for point in finding.noise_scale if point.noise_scale.value is not None]
     if resolved:
         first, last = resolved[0], resolved[-1]
+        missing = len(finding.noise_scale) - len(resolved)
+        unresolved = f"; undetermined at {missing} of {len(finding.noise_scale)} looks" if missing else ""
         lines.append(
             f"Gradient noise scale (simple, at batch size {first.batch_size}): {first.noise_scale.brief()} at step "
-            f"{first.step}, {last.noise_scale.brief()} at step {last.step}."
+            f"{first.step}, {last.noise_scale.brief()} at step {last.step}{unresolved}."
         )
     elif finding.noise_scale:
         lines.append(f"Gradient noise scale: undetermined ({finding.noise_scale[-1].noise_scale.reason}).")

@@ -146,6 +146,7 @@ def learning_rate_rule(
     words = (
         f"best learning rate ~ B^{slope:.2f} [{low:.2f}, {high:.2f}] over {len(used)} batch sizes "
         f"({min(used)} to {max(used)}); nearest named rule: {nearest.replace('_', ' ')}"
+        + ("" if nearest in inside else ", which the interval excludes")
     )
     return LearningRateRule(exponent, nearest, inside, words, points)
 
