@@ -118,7 +118,7 @@ def test_a_dry_run_counts_and_trains_nothing(tmp_path):
         (["run", "nosuch"], "No task is called 'nosuch'. There are: "),
         (["run", "nosuch.py:task"], "there is no file"),
         (["run", "TASK:nothing"], "has no 'nothing'. It has: "),
-        (["run", "TASK:number"], "is a int. Give a Task"),
+        (["run", "TASK:number"], "is of type int. Give a Task"),
         (["run", "TASK:raises"], "could not be made: ZeroDivisionError"),
         (["run", "nowhere_at_all:task"], "importing 'nowhere_at_all' raised ModuleNotFoundError"),
         (["run", "TASK:task", "--batch-sizes", "65"], "batch size 65 does not fit the 64 training examples"),

@@ -44,9 +44,10 @@ def test_a_name_cannot_leave_the_results_folder(tmp_path, monkeypatch):
 
 def test_learning_rates_are_searched_until_the_best_is_inside(tmp_path):
     task = regression_task()
-    result = cb.run(task, batch_sizes=[1, 16, 256], seeds=3, budget=cb.Steps(400), out=tmp_path, progress=False)
-    # one step law of isotropic regression: best rate 1/(1 + (d + 1)/B), d = 4: 0.17, 0.76 and 0.98
-    for row, best in zip(result.finding.batch_sizes, (1 / 6, 16 / 21, 256 / 261), strict=True):
+    result = cb.run(task, batch_sizes=[16, 64, 256], seeds=3, budget=cb.Steps(100), out=tmp_path, progress=False)
+    # one step law of isotropic regression: best rate 1/(1 + (d + 1)/B), d = 4 (at B = 1 the law is one of the mean, and
+    # the typical run is best at a higher rate)
+    for row, best in zip(result.finding.batch_sizes, (16 / 21, 64 / 69, 256 / 261), strict=True):
         assert row.learning_rate_at_edge == "none"
         assert row.best_learning_rate.value == pytest.approx(best, rel=0.35)
         assert row.runs >= 7 * 3

@@ -79,7 +79,7 @@ def load_task(reference: str) -> Task:
         raise ValueError(f"Task {reference!r} could not be made: {type(error).__name__}: {error}") from error
     if not isinstance(task, Task):
         raise ValueError(
-            f"Task {reference!r} is a {type(task).__name__}. Give a critbatch.Task or a function returning one."
+            f"Task {reference!r} is of type {type(task).__name__}. Give a Task or a function returning one."
         )
     return task.from_source(partial(load_task, reference))
 

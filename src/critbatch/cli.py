@@ -209,9 +209,11 @@ def finish(found: "Result", folder: Path, *, as_json: bool) -> None:
     """Write the report, print the answer, and leave with the exit code that it deserves."""
     from rich.console import Console
 
+    from .job import write_json, write_page
     from .screen import show
 
-    page = found.report(folder / "report.html")
+    write_json(found, folder / "result.json")
+    page = write_page(found, folder / "report.html")
     if as_json:
         print_json(found.to_json())
     else:

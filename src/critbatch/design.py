@@ -15,6 +15,7 @@ from .task import Task
 
 PILOT_POWERS = range(-3, 3)
 GRID_POWERS = range(-3, 4)
+DTYPES = ("float32", "float64")
 MOST_EXTENSIONS = 3
 EXTENSION = 2
 
@@ -41,6 +42,16 @@ class Design:
     learning_rates: tuple[float, ...] = ()
     micro_batch_size: int | None = None
     dtype: str = "float32"
+
+    def check(self, task: Task) -> None:
+        """Do nothing if the design can be carried out on `task`.
+
+        Raises:
+            ValueError: If it cannot: a batch size above the training set, an unknown dtype, no seed.
+        """
+        if self.dtype not in DTYPES:
+            raise ValueError(f"`Design(dtype={self.dtype!r})`: use one of {', '.join(DTYPES)}.")
+        self.grid(task, dict.fromkeys(self.batch_sizes, self.optimizer.first_learning_rate))
 
     def pilot(self, task: Task) -> Plan:
         """Return the coarse search: six learning rates a factor of four apart, one seed."""

@@ -30,7 +30,7 @@ from .schedule import Schedule
 from .schedules.constant import Constant
 from .store import Store
 from .stores.sql import Sql
-from .study import Silent, Workshop, analyse, carry_out, task_facts
+from .study import Silent, Workshop, analyse, carry_out, check_device, task_facts
 from .task import Target, Task
 
 EPOCHS, STEPS, SEEDS = 8, 1000, 5
@@ -119,6 +119,8 @@ def run(  # noqa: PLR0913
         task, batch_sizes=batch_sizes, learning_rates=learning_rates, seeds=seeds, budget=budget, optimizer=optimizer,
         schedule=schedule, sampling=sampling, micro_batch_size=micro_batch_size, dtype=dtype,
     )  # fmt: skip
+    design.check(task)
+    check_device(device)
     folder = Path(out) if out is not None else default_folder(task.name)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as open_things:
@@ -180,9 +182,19 @@ def default_folder(name: str) -> Path:
     return Path("critbatch-results") / (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "task")
 
 
+def write_page(result: Result, path: Path) -> Path:
+    """Write the report unless `path` shows this very result already (drawing it takes seconds); return the path."""
+    drawn = path.with_name("result.json")
+    if not path.exists() or not drawn.exists() or drawn.stat().st_mtime_ns > path.stat().st_mtime_ns:
+        result.report(path)
+    return path
+
+
 def write_json(result: Result, path: Path) -> None:
-    """Write `result.json`, whole or not at all."""
+    """Write `result.json`, whole or not at all; a file that says the same already is left as it is."""
     text = json.dumps(result.to_json(), indent=2, sort_keys=True, allow_nan=False)
+    if path.exists() and path.read_text() == text + "\n":
+        return
     partial = path.with_suffix(".json.partial")
     partial.write_text(text + "\n")
     partial.replace(path)

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
+import torch
 
 from .advice import recommend
 from .analysis.assemble import Circumstances, assemble, choices
@@ -229,11 +230,24 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
+def check_device(device: str) -> None:
+    """Do nothing if tensors can be put on `device`.
+
+    Raises:
+        ValueError: If they cannot; the message says what torch said.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"`--device {device}`: not to be used here: {reason}. Use cpu, or a device of this machine."
+        ) from error
+
+
 def describe_device(device: str) -> str:
     """Return the device in words."""
     if device.startswith("cuda"):
-        import torch
-
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.machine()}, {os.cpu_count()} cores, {platform.system()})"
 

@@ -1,7 +1,7 @@
 """Resampling whole seeds: what belongs to one seed stays together."""
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 
 def seed_draws(count: int, draws: int, generator: np.random.Generator) -> np.ndarray:
@@ -22,6 +22,6 @@ def expanded_interval(draws: np.ndarray, *, count: int, level: float = 0.95) -> 
         count: Number of independent seeds resampled, at least 2.
         level: Confidence level.
     """
-    tail = stats.norm.cdf(-((count / (count - 1)) ** 0.5) * stats.t.ppf((1 + level) / 2, count - 1))
+    tail = ndtr(-((count / (count - 1)) ** 0.5) * stdtrit(count - 1, (1 + level) / 2))
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
     return float(low), float(high)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 
 @final
@@ -40,7 +40,7 @@ def ratio_interval(numerators: np.ndarray, denominators: np.ndarray, level: floa
         raise ValueError(f"`ratio_interval` needs at least 2 pairs to estimate their variance, got {count}.")
     top, bottom = numerators.mean(), denominators.mean()
     covariance = np.cov(numerators, denominators, ddof=1) / count
-    squared = stats.t.ppf((1 + level) / 2, count - 1) ** 2
+    squared = stdtrit(count - 1, (1 + level) / 2) ** 2
     # a r^2 - 2 b r + c <= 0
     a = bottom**2 - squared * covariance[1, 1]
     b = top * bottom - squared * covariance[0, 1]

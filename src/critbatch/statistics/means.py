@@ -1,7 +1,7 @@
 """Means of a few numbers, one a seed, with Student's interval."""
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from ..estimate import Estimate
 
@@ -41,4 +41,4 @@ def margin(values: np.ndarray, level: float) -> float:
     count = len(values)
     if count < 2:
         return float("inf")
-    return float(stats.t.ppf((1 + level) / 2, count - 1) * values.std(ddof=1) / count**0.5)
+    return float(stdtrit(count - 1, (1 + level) / 2) * values.std(ddof=1) / count**0.5)
