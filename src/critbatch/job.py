@@ -23,7 +23,6 @@ from .optimizer import Optimizer
 from .optimizers.sgd import SGD
 from .progress import Bar
 from .record import Evidence
-from .report import write
 from .sampling import Sampling
 from .samplings.reshuffle import Reshuffle
 from .schedule import Schedule
@@ -64,6 +63,8 @@ class Result:
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained page, to `path` and return the path."""
+        from .report import write  # drawing imports for a second; a result that is only read should not wait for it
+
         write(json.loads(json.dumps(self.to_json())), Path(path))
         return Path(path)
 

@@ -1,21 +1,25 @@
 """The tables of scikit-learn: sizes, scale, and nothing lost."""
 
+from pathlib import Path
+
 import pytest
+import sklearn
 import torch
 from sklearn.datasets import load_digits
 
 from critbatch.datasets import sklearn as tables
+from critbatch.datasets.digits import PLACE, digits
 
 
 def test_digits_have_a_training_set_of_a_power_of_four():
-    data = tables.digits()
+    data = digits()
     assert [len(part) for part in (data.train, data.validation, data.test)] == [1024, 273, 500]
     assert data.train.inputs.mean(0).abs().max() < 1e-6
     assert 0 <= data.test.targets.min() <= data.test.targets.max() == 9
 
 
 def test_digits_are_those_of_scikit_learn_each_once():
-    data = tables.digits()
+    data = digits()
     pixels, labels = load_digits(return_X_y=True)
     centre = torch.tensor(pixels.mean(0) / 16, dtype=torch.float32)
     inputs = torch.cat([part.inputs for part in (data.train, data.validation, data.test)])
@@ -25,6 +29,10 @@ def test_digits_are_those_of_scikit_learn_each_once():
     found = sorted(map(tuple, torch.cat([restored, targets[:, None]], 1).tolist()))
     rows = torch.cat([torch.tensor(pixels).long(), torch.tensor(labels)[:, None]], 1)
     assert found == sorted(map(tuple, rows.tolist()))
+
+
+def test_the_file_is_where_scikit_learn_of_today_keeps_it():
+    assert (Path(sklearn.__file__).parent / PLACE).is_file()
 
 
 @pytest.mark.parametrize(

@@ -95,18 +95,21 @@ def grid(evidence: Evidence, facts: TaskFacts) -> Grid:
 
 def tracks(evidence: Evidence) -> dict[str, Track]:
     """Return the track of every run of `evidence`, by run id."""
-    frames = {key[0]: frame for key, frame in evidence.records.group_by("run")}
+    keys = ["run", "step", "examples", "seconds"]
+    wide = evidence.records.pivot("quantity", index=keys, values="value").sort("run", "step")
+    columns = {name: wide[name].to_numpy().astype(float) for name in wide.columns if name != "run"}
+    blocks = wide.select(pl.col("run").rle().struct.unnest())
+    ends = np.cumsum(blocks["len"].to_numpy())
+    slices = {
+        run: slice(end - length, end) for run, length, end in zip(blocks["value"], blocks["len"], ends, strict=True)
+    }
     return {
-        run: _track(Ending[ending], frames.get(run))
+        run: _track(Ending[ending], {name: column[slices.get(run, slice(0))] for name, column in columns.items()})
         for run, ending in evidence.runs.select("run", "ending").iter_rows()
     }
 
 
-def _track(ending: Ending, frame: pl.DataFrame | None) -> Track:
-    if frame is None or frame.is_empty():
-        nothing = np.zeros(0)
-        return Track(ending, nothing, nothing, nothing, {})
-    wide = frame.pivot("quantity", index=["step", "examples", "seconds"], values="value").sort("step")
-    columns = {name: wide[name].to_numpy().astype(float) for name in wide.columns}
+def _track(ending: Ending, columns: dict[str, np.ndarray]) -> Track:
     step, examples, seconds = (columns.pop(name) for name in ("step", "examples", "seconds"))
-    return Track(ending, step, examples, seconds, columns)
+    seen = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+    return Track(ending, step, examples, seconds, seen)

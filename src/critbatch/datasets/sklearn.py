@@ -5,30 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from torch import Tensor
 
 from ..data import Examples
 from ..randomness import generator
 from .splits import Splits, sixty_twenty_twenty, standardise, stratified
-
-DIGITS_SIZES = (1024, 273, 500)
-
-
-@functools.lru_cache
-def digits() -> Splits:
-    """Return 1,797 handwritten digits of 8 x 8 pixels: 1,024 train, 273 validation, 500 test.
-
-    Pixels are divided by their maximum of 16 and centred by the training mean of each pixel; they are not scaled
-    further, because some border pixels are nearly always 0. The training set is a power of 4, so that batch sizes
-    1, 4, ..., 1024 run from single examples to the full batch.
-
-    Source: Alpaydin and Kaynak (1998), UCI Optical Recognition of Handwritten Digits (its test part), CC BY 4.0.
-    """
-    pixels, labels = _tensors(load_digits(return_X_y=True))
-    parts = stratified(labels, DIGITS_SIZES, generator(0, "split"))
-    centre = (pixels[parts[0]] / 16).mean(0)
-    return Splits(*(Examples(pixels[part] / 16 - centre, labels[part]) for part in parts))
 
 
 @functools.lru_cache

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..datasets.sklearn import digits
+from ..datasets.digits import digits
 from ..models.mlp import mlp
 from ..task import Target, Task
 
