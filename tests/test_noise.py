@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+import critbatch as cb
+from critbatch.budgets.steps import Steps
 from critbatch.derivatives import group_gradients, per_example_gradients
+from critbatch.engine.sequential import train_run
 from critbatch.measurement import Snapshot
 from critbatch.measurements.noise_moments import NoiseMoments
-from critbatch.noise import has_batch_norm, noise_moments, noise_scale
+from critbatch.noise import Moments, has_batch_norm, noise_moments, noise_scale
 from critbatch.objective import cross_entropy
-from tests.problems import MODELS, assert_unbiased, blob_task, blobs
+from tests.problems import MODELS, assert_unbiased, blob_task, blobs, run_of
 
 DRAWS = 4000
 MEAN = torch.tensor([1.0, -0.5, 0.25], dtype=torch.float64)
@@ -78,6 +81,50 @@ def test_in_a_finite_population_the_norm_is_that_of_the_training_set():
     assert_unbiased(norm, truth_norm, smallest_bias=0.2)
     exact = noise_moments(everyone, everyone.new_ones(40), population=40)
     assert [float(one) for one in exact] == pytest.approx([truth_trace, truth_norm], rel=1e-12)
+
+
+@pytest.mark.parametrize("population", [None, 100])
+def test_sums_block_by_block_give_the_same_moments(population):
+    gradients = torch.randn(9, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    sizes = torch.tensor([1.0, 2, 3, 4, 5, 6, 7, 8, 9], dtype=torch.float64)
+    moments = Moments()
+    for some in (slice(0, 4), slice(4, 9)):
+        moments.add(gradients[some], sizes[some])
+    whole = [float(one) for one in noise_moments(gradients, sizes, population=population)]
+    assert moments.result(population=population) == pytest.approx(whole, rel=1e-12)
+
+
+def test_one_micro_batch_has_no_variance():
+    moments = Moments()
+    moments.add(torch.ones(1, 3), torch.ones(1))
+    assert all(np.isnan(moments.result()))
+
+
+def test_fresh_data_are_a_sample_of_something_infinite():
+    def draw(generator, count):
+        return torch.randn(count, 4, generator=generator) + 0.3, torch.zeros(count, dtype=torch.long)
+
+    def model():
+        return nn.Linear(4, 3)
+
+    task = cb.Task(name="fresh", model=model, train=cb.Stream(draw, 64), test=draw(torch.Generator(), 64))
+    run = run_of(task, batch_size=1, learning_rate=1e-9, budget=Steps(400), measurements=(NoiseMoments(per_decade=25),))
+    found = train_run(task, run, torch.device("cpu")).records
+    ours = {name: found.filter(found["quantity"] == name)["value"].to_numpy() for name in NoiseMoments().quantities}
+    inputs, targets = draw(torch.Generator().manual_seed(1), 20000)
+    gradients = per_example_gradients(task.initialise(0), cross_entropy, inputs, targets)
+    truth = [float(one) for one in noise_moments(gradients, gradients.new_ones(20000))]
+    assert_unbiased(ours["gradient_covariance_trace"], truth[0], smallest_bias=0.2)
+    assert_unbiased(ours["gradient_squared_norm"], truth[1], smallest_bias=0.2)
+
+
+@pytest.mark.parametrize(("examples", "finite"), [(96, True), (40, False)])
+def test_batch_norm_is_measured_in_whole_groups_and_not_in_fewer_than_two(examples, finite):
+    task = blob_task(MODELS["batch_norm"])
+    trained = task.initialise(0).train()
+    snapshot = Snapshot(task, trained, task.train.inputs, task.train.targets, 96, 8, 0.1, torch.Generator())
+    found = NoiseMoments(examples=examples, group=32).measure(snapshot)
+    assert np.isfinite(list(found.values())).all() == finite
 
 
 def test_opposite_gradients_leave_the_scale_undetermined_and_nothing_clamped():
@@ -149,7 +196,7 @@ def test_the_measurement_agrees_with_moments_by_hand(model, norm):
     trained = task.initialise(0).double().train()
     assert has_batch_norm(trained) == norm
     inputs, targets = task.train.inputs.double(), task.train.targets
-    snapshot = Snapshot(task, trained, inputs, targets, 8, 0.1, torch.Generator().manual_seed(0))
+    snapshot = Snapshot(task, trained, inputs, targets, 96, 8, 0.1, torch.Generator().manual_seed(0))
     found = NoiseMoments(examples=96, group=32).measure(snapshot)
     order = torch.randperm(96, generator=torch.Generator().manual_seed(0))
     size = 32 if norm else 1

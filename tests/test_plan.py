@@ -89,7 +89,7 @@ def test_micro_batches_never_exceed_the_batch():
         ({"batch_sizes": [0]}, "batch size 0 does not fit"),
         ({"learning_rates": [0.0]}, r"`Run\(learning_rate=0.0\)`: must be above 0"),
         ({"learning_rates": [float("nan")]}, "must be above 0 and finite"),
-        ({"micro_batch_size": -1}, "must be between 1 and the batch size"),
+        ({"micro_batch_size": 0}, "must be at least 1, or None"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(changes, message):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .estimate import Estimate
+from .estimate import Estimate, short
 from .finding import Alternative, BatchSizeFinding, Finding, Recommendation
 
 DEFINITION = "batch size that reaches the target in the fewest seconds on this device, at its best learning rate"
@@ -12,12 +12,12 @@ METHOD = "lowest geometric mean over seeds; the interval spans the batch sizes n
 def recommend(finding: Finding) -> Finding:
     """Return the finding with its recommendation: the batch size that reaches the target soonest on this device.
 
-    The interval of the batch size spans those not told apart from it; the learning rate is the one measured there. No
+    The interval of the batch size spans those not told apart from it; the learning rate is the best one there. No
     recommendation is made where fewer than two batch sizes reach the target with every seed: the reason says what to
     run next.
     """
     fastest = finding.target_winners["seconds"]
-    if fastest.batch_size is None:
+    if fastest.batch_size is None or _too_easy(finding):
         return dataclasses.replace(finding, recommendation_reason=_missing(finding))
     rows = {row.batch_size: row for row in finding.batch_sizes}
     row = rows[fastest.batch_size]
@@ -36,14 +36,27 @@ def recommend(finding: Finding) -> Finding:
 
 def _missing(finding: Finding) -> str:
     reached = [row.batch_size for row in finding.batch_sizes if row.steps_to_target.value is not None]
-    task = finding.task
-    if task.target_quantity is None:
-        return "no batch size trained to its end; look at the failed or diverged runs first"
+    task, endings = finding.task, finding.endings
+    target = f"{task.target_quantity} {task.target_direction} {task.target_value}"
+    if task.target_quantity is None or not endings["BUDGET"] + endings["TARGET"]:
+        return (
+            f"no run trained to its end ({endings['DIVERGED']} diverged, {endings['INFEASIBLE']} ran out of memory, "
+            f"{endings['FAILED']} failed): see to these first; lower --learning-rates if they diverged"
+        )
+    if _too_easy(finding):
+        return f"the target {target} holds within a step of the start at every batch size: set a harder --target"
+    if len(finding.batch_sizes) == 1:
+        return "only one batch size was tried, which compares with nothing: give several --batch-sizes"
     which = f"only batch size {reached[0]} reached" if reached else "no batch size reached"
     return (
-        f"{which} {task.target_quantity} {task.target_direction} {task.target_value:g} with every seed; "
-        "train longer (--epochs, --steps), set an easier --target, or try more batch sizes"
+        f"{which} {target} with every seed; train longer (--epochs, --steps), set an easier --target, or try more batch "
+        "sizes"
     )
+
+
+def _too_easy(finding: Finding) -> bool:
+    reached = [row.steps_to_target.value for row in finding.batch_sizes if row.steps_to_target.value is not None]
+    return bool(reached) and max(reached) <= 1
 
 
 def _reasons(finding: Finding, row: BatchSizeFinding) -> list[str]:
@@ -54,7 +67,7 @@ def _reasons(finding: Finding, row: BatchSizeFinding) -> list[str]:
         f"on this device ({seconds.count} seeds): {fastest.words}"
     ]
     examples = finding.target_winners["examples"]
-    if examples.batch_size is not None and examples.batch_size != row.batch_size:
+    if examples.batch_size is not None and row.batch_size not in (examples.batch_size, *examples.tied):
         other = next(one for one in finding.batch_sizes if one.batch_size == examples.batch_size)
         found.append(
             f"batch size {examples.batch_size} needs fewer examples ({other.examples_to_target.brief()} against "
@@ -65,12 +78,12 @@ def _reasons(finding: Finding, row: BatchSizeFinding) -> list[str]:
         side = "below" if row.batch_size < critical.value else "above"
         found.append(
             f"it lies {side} the critical batch size {critical.brief()} ({critical.definition.split(':')[0]}): "
-            + ("steps still fall nearly as the batch grows" if side == "below" else "larger batches save few steps")
+            + ("a larger batch still saves steps" if side == "below" else "larger batches save few steps")
         )
+    bracketed = "bracketed from both sides" if row.learning_rate_at_edge == "none" else "the best so far"
     found.append(
-        f"its best learning rate was bracketed from both sides: {row.best_learning_rate.brief()}"
-        if row.learning_rate_at_edge == "none"
-        else f"its best learning rate so far is {row.best_learning_rate.brief()}"
+        f"its learning rate, {row.best_learning_rate.brief()}, is {bracketed} and interpolated between those trained; the "
+        f"best of these is {short(row.grid_learning_rate or 0)}"
     )
     return found
 
@@ -93,8 +106,6 @@ def _alternatives(finding: Finding, rows: dict[int, BatchSizeFinding], chosen: i
 
 def _warnings(finding: Finding, row: BatchSizeFinding) -> list[str]:
     found = list(finding.warnings)
-    if row.learning_rate_at_edge != "none":
-        found.append(f"the learning rate of batch size {row.batch_size} is at the edge of its grid: extend it")
     if finding.fit is not None and not finding.fit.identified:
         found.append(f"no critical batch size: {finding.fit.reason}")
     missed = [one.batch_size for one in finding.batch_sizes if one.steps_to_target.value is None]

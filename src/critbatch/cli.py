@@ -118,6 +118,7 @@ def run(  # noqa: PLR0913, PLR0917
             "dtype": dtype,
             "device": device,
         }
+        goal = arguments.target(target, chosen)
         if dry_run:
             print_plan(chosen, options, workers if executor == "processes" else 1, as_json=as_json)
             raise typer.Exit(OK)
@@ -125,7 +126,7 @@ def run(  # noqa: PLR0913, PLR0917
         with contextlib.ExitStack() as open_things:
             kept = open_things.enter_context(job.Sql(store)) if store else None
             found = job.run(
-                chosen, **options, target=arguments.target(target, chosen), store=kept, out=folder,
+                chosen, **options, target=goal, store=kept, out=folder,
                 executor=arguments.executor(executor, workers), progress=not no_progress, command=command_line(),
             )  # fmt: skip
         finish(found, folder, as_json=as_json)
@@ -142,7 +143,7 @@ def report(
     with orderly():
         from . import job
 
-        path = Path(store)
+        path = Path(store.removeprefix("sqlite:///"))
         place = str(path / "runs.db") if path.is_dir() else store
         found = job.reread(place, study)
         finish(found, out or (path if path.is_dir() else path.parent), as_json=as_json)

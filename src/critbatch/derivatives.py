@@ -24,6 +24,9 @@ def per_example_gradients(
         inputs: First axis is the example.
         targets: First axis is the example.
         chunk: Examples at a time: memory grows with chunk x parameters beyond the result.
+
+    Raises:
+        OutOfMemoryError: If the device's memory does not hold them.
     """
     parameters = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
@@ -34,7 +37,9 @@ def per_example_gradients(
     each = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different", chunk_size=chunk)
     try:
         found = each(parameters, inputs, targets)
-    except RuntimeError:
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # cannot be vectorised: decisions by the data, in-place changes
         return group_gradients(model, losses, inputs, targets, size=1)
     return torch.cat([found[name].flatten(1) for name in parameters], dim=1)
 

@@ -18,6 +18,7 @@ GRID_POWERS = range(-3, 4)
 DTYPES = ("float32", "float64")
 MOST_EXTENSIONS = 3
 EXTENSION = 2
+LARGEST_DEFAULT = 8192
 
 
 @final
@@ -104,7 +105,7 @@ class Design:
 
 
 def default_batch_sizes(train_size: int, factor: int = 4) -> tuple[int, ...]:
-    """Return 1, 4, 16, ... and the whole training set."""
+    """Return 1, 4, 16, ... and the whole training set; of a large one batches up to 8,192, to end in a day."""
 
     def powers() -> Iterator[int]:
         size = 1
@@ -112,4 +113,4 @@ def default_batch_sizes(train_size: int, factor: int = 4) -> tuple[int, ...]:
             yield size
             size *= factor
 
-    return (*powers(), train_size)
+    return tuple(size for size in (*powers(), train_size) if size <= LARGEST_DEFAULT)

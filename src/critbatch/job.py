@@ -3,6 +3,7 @@
 import contextlib
 import html
 import json
+import operator
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,13 +141,13 @@ def make_design(  # noqa: PLR0913
 ) -> Design:  # fmt: skip
     """Return the design that `run` carries out for these arguments (see there)."""
     return Design(
-        batch_sizes=tuple(batch_sizes) or default_batch_sizes(len(task.train)),
+        batch_sizes=tuple(map(operator.index, batch_sizes)) or default_batch_sizes(len(task.train)),
         seeds=tuple(range(seeds)),
         budget=budget or default_budget(),
         optimizer=optimizer or SGD(),
         schedule=schedule or Constant(),
         sampling=sampling or Reshuffle(),
-        learning_rates=tuple(learning_rates),
+        learning_rates=tuple(map(float, learning_rates)),
         micro_batch_size=micro_batch_size,
         dtype=dtype,
     )

@@ -37,12 +37,16 @@ def look_steps(per_decade: int = LOOKS_PER_DECADE, most: int = MOST_LOOKS) -> li
 @final
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run at one look. `model` is a copy: a measurement may do with it what it likes."""
+    """The state of a run at one look. `model` is a copy: a measurement may do with it what it likes.
+
+    `inputs` and `targets` are the training set, and `population` its size; or fresh examples, and None, for a stream.
+    """
 
     task: Task
     model: torch.nn.Module
     inputs: torch.Tensor
     targets: torch.Tensor
+    population: int | None
     batch_size: int
     learning_rate: float
     generator: torch.Generator

@@ -1,5 +1,8 @@
 """The two moments of the per-example gradient, and their ratio with an interval."""
 
+import math
+from typing import final
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -45,6 +48,34 @@ def noise_moments(
     trace = (sizes * (gradients - mean).square().sum(1)).sum() / (count - 1)
     seen = 1 / total - (1 / population if population else 0.0)
     return trace, mean.square().sum() - trace * seen
+
+
+@final
+class Moments:
+    """The sums behind `noise_moments`, added up block by block: no more than a block of gradients is ever held."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self._weighted_squares = 0.0
+        self._weighted_sum: Tensor | None = None
+
+    def add(self, gradients: Float[Tensor, "batch parameter"], sizes: Float[Tensor, " size"]) -> None:
+        """Add mean gradients of micro-batches of these sizes."""
+        block = gradients.double()
+        weighted = (sizes.double()[:, None] * block).sum(0)
+        self._weighted_sum = weighted if self._weighted_sum is None else self._weighted_sum + weighted
+        self._weighted_squares += float((sizes.double() * block.square().sum(1)).sum())
+        self.count += len(gradients)
+        self.total += float(sizes.sum())
+
+    def result(self, *, population: int | None = None) -> tuple[float, float]:
+        """Return tr(Sigma) and |G|^2 as `noise_moments` does; NaN for both with fewer than two micro-batches."""
+        if self.count < 2 or self._weighted_sum is None:
+            return math.nan, math.nan
+        squared_mean = float(self._weighted_sum.square().sum()) / self.total**2
+        trace = (self._weighted_squares - self.total * squared_mean) / (self.count - 1)
+        return trace, squared_mean - trace * (1 / self.total - (1 / population if population else 0.0))
 
 
 def noise_scale(

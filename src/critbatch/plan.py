@@ -5,6 +5,7 @@ import enum
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -154,7 +155,11 @@ def sweep(  # noqa: PLR0913
     Raises:
         ValueError: If a list is empty, or a batch size is larger than the training set.
     """
-    sizes, numbers = sorted(set(batch_sizes)), sorted(set(seeds))
+    sizes, numbers = (sorted({operator.index(one) for one in given}) for given in (batch_sizes, seeds))
+    if micro_batch_size is not None and micro_batch_size < 1:
+        raise ValueError(
+            f"`sweep(micro_batch_size={micro_batch_size})`: must be at least 1, or None for whole batches."
+        )
     if not sizes or not numbers:
         raise ValueError(f"`sweep` needs a batch size and a seed, got batch sizes {sizes} and seeds {numbers}.")
     for size in sizes:
@@ -170,7 +175,7 @@ def sweep(  # noqa: PLR0913
             micro_batch_size=min(micro_batch_size or size, size), dtype=dtype,
         )
         for size in sizes
-        for rate in _rates_at(learning_rates, size)
+        for rate in map(float, _rates_at(learning_rates, size))
         for seed in numbers
     ]  # fmt: skip
     if not runs:

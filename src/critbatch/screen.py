@@ -92,6 +92,7 @@ def _advice(finding: Finding, console: Console) -> None:
     advice = finding.recommendation
     if advice is None:
         console.print(f"[bold yellow]No recommendation[/bold yellow]: {escape(finding.recommendation_reason or '')}.")
+        _paragraph(console, "Beware", finding.warnings)
         return
     console.print(
         f"[bold green]Recommended[/bold green]: batch size [bold]{advice.batch_size.brief()}[/bold], learning rate "

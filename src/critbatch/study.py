@@ -17,6 +17,8 @@ import torch
 from .advice import recommend
 from .analysis.assemble import Circumstances, assemble, choices
 from .analysis.rates import Choice
+from .budget import Budget
+from .budgets.longest import Longest
 from .budgets.seconds import Seconds
 from .budgets.steps import Steps
 from .curves.hyperbola import Hyperbola
@@ -136,12 +138,29 @@ def carry_out(task: Task, design: Design, workshop: Workshop) -> tuple[Finding, 
         workshop: Where to train and to keep the results.
     """
     progress = Progress(task, design, workshop)
+    _same_device(progress)
     centres = {} if design.learning_rates else _centres(progress)
     if centres is not None:
         _train_grid(progress, centres)
     study = progress.study()
     evidence = workshop.store.evidence(study.run_ids)
     return analyse(study, evidence), evidence
+
+
+def _same_device(progress: Progress) -> None:
+    """Do nothing if the store's runs of this task are from the same device.
+
+    Raises:
+        ValueError: If they are not: their seconds would be mixed up.
+    """
+    here = describe_device(progress.workshop.device)
+    for study in progress.workshop.store.studies():
+        facts, there = study.description["facts"], study.description["device"]
+        if facts["revision"] == progress.facts.revision and there != here:
+            raise ValueError(
+                f"the store holds runs of task {progress.task.name!r} from {there}; this is {here}. Seconds of two devices "
+                "cannot be compared: give another --out or --store."
+            )
 
 
 def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
@@ -167,21 +186,28 @@ def expectation(task: Task, design: Design, device: str, workers: int) -> dict[s
 
     The time per step is measured at the smallest and the largest batch size and taken to be linear between.
     """
+    design.check(task)
+    check_device(device)
     ends = sorted({design.batch_sizes[0], design.batch_sizes[-1]})
     times = [_step_and_look_seconds(task, design, size, device) for size in ends]
     size = len(task.train)
     total = 0.0
     runs, most = design.size()
     for batch_size in design.batch_sizes:
-        steps = design.budget.most_steps(batch_size, size)
-        step = np.interp(batch_size, ends, [one for one, _ in times])
-        looks = sum(look <= steps for look in look_steps())
-        seconds = design.budget.seconds if isinstance(design.budget, Seconds) else steps * step
+        step = float(np.interp(batch_size, ends, [one for one, _ in times]))
+        seconds = _budget_seconds(design.budget, batch_size, size, step)
+        looks = sum(look <= seconds / step for look in look_steps())
         total += (seconds + looks * max(look for _, look in times)) * runs / len(design.batch_sizes)
     return {
         "task": task.name, "batch_sizes": list(design.batch_sizes), "seeds": len(design.seeds), "runs": runs,
         "most_runs": most, "seconds": total / workers, "workers": workers,
     }  # fmt: skip
+
+
+def _budget_seconds(budget: Budget, batch_size: int, train_size: int, step: float) -> float:
+    if isinstance(budget, Longest):
+        return max(_budget_seconds(one, batch_size, train_size, step) for one in budget.budgets)
+    return budget.seconds if isinstance(budget, Seconds) else budget.most_steps(batch_size, train_size) * step
 
 
 def _step_and_look_seconds(task: Task, design: Design, batch_size: int, device: str) -> tuple[float, float]:

@@ -94,12 +94,14 @@ def _warnings(arranged: Grid, chosen: dict[int, Choice], evidence: Evidence) -> 
     failed = int((evidence.runs["ending"] == Ending.FAILED.name).sum())
     if failed:
         first = evidence.runs.filter(evidence.runs["ending"] == Ending.FAILED.name)["note"][0]
-        found.append(f"{failed} runs FAILED; the first said: {(first or '').strip().splitlines()[-1:]}")
+        said = (first or "nothing").strip().splitlines()[-1]
+        found.append(f"{failed} runs FAILED; the first said: {said}")
     edges = [size for size, choice in chosen.items() if choice.edge != "none"]
     if edges:
         found.append(f"the best learning rate is at the edge of its grid for batch size {', '.join(map(str, edges))}")
     if len(arranged.seeds) < 5:
-        found.append(f"only {len(arranged.seeds)} seeds: intervals are wide and rest on few numbers")
+        count = len(arranged.seeds)
+        found.append(f"only {count} seed{'s' * (count != 1)}: fewer than 5 make bootstrap intervals too narrow")
     if arranged.facts.selection_split == "test":
         found.append("learning rates were chosen on the test set, for the task has no validation set: metrics flatter")
     notes = [note for note in evidence.runs["note"].to_list() if note and "memory ran out" in note]

@@ -1,5 +1,7 @@
 """One row for each batch size and one for each cell of the grid."""
 
+import math
+
 import numpy as np
 
 from ..estimate import Estimate
@@ -20,8 +22,9 @@ def costs(grid: Grid, size: int, choice: Choice) -> dict[str, np.ndarray] | None
         return None
     steps = grid.steps_to_target[size][choice.best]
     tracks = [grid.tracks[size][float(choice.rates[choice.best])][seed] for seed in grid.seeds]
-    examples = steps * size
-    seconds = np.array([np.interp(step, track.step, track.seconds) for step, track in zip(steps, tracks, strict=True)])
+    pairs = list(zip(steps, tracks, strict=True))
+    examples = np.array([np.interp(step, track.step, track.examples) for step, track in pairs])
+    seconds = np.array([np.interp(step, track.step, track.seconds) for step, track in pairs])
     return {"steps": steps, "examples": examples, "epochs": examples / grid.facts.train_size, "seconds": seconds}
 
 
@@ -55,7 +58,7 @@ def batch_size_row(grid: Grid, size: int, choice: Choice, *, level: float = 0.95
         train_loss=loss,
         generalization_gap=gap,
         diverged=sum(track.ending is Ending.DIVERGED for track in everything),
-        censored=int(np.isinf(grid.steps_to_target[size]).sum()),
+        censored=sum(track.ending is Ending.BUDGET and math.isinf(grid.reached(track)) for track in everything),
         runs=len(everything),
     )
 
@@ -95,9 +98,13 @@ def cells(grid: Grid, size: int, choice: Choice, *, level: float = 0.95) -> list
 
 def _cost(unit: str, values: np.ndarray | None, grid: Grid, level: float) -> Estimate:
     facts = grid.facts
-    definition = f"{unit} until {facts.target_quantity} stays {facts.target_direction} {facts.target_value:g}"
+    if facts.target_value is None:
+        return Estimate.missing("no target, and no run to choose one from", unit=unit, definition=f"{unit} to target")
+    definition = f"{unit} until {facts.target_quantity} is {facts.target_direction} {facts.target_value:g} at three looks in a row"
     if values is None:
-        reason = "not every seed reached the target within its budget (censored)"
+        reason = (
+            "no learning rate reached the target with every seed: budget spent before (censored), diverged or failed"
+        )
         return Estimate.missing(reason, unit=unit, definition=definition, level=level)
     return mean_estimate(values, unit=unit, definition=definition, level=level, logarithmic=True)
 

@@ -28,6 +28,8 @@ def _points(grid: Grid, size: int, rate: float, level: float) -> list[CurvePoint
         rows = list(zip(seeds, at, strict=True))
         loss = np.array([track.values["train_loss"][index] for track, index in rows])
         test = np.array([track.values[f"test_{grid.facts.metric}"][index] for track, index in rows])
+        if not (np.isfinite(loss).all() and np.isfinite(test).all()):
+            continue
         half, mean = margin(test, level), float(test.mean())
         examples = float(np.mean([track.examples[index] for track, index in rows]))
         points.append(

@@ -64,10 +64,13 @@ class Grid:
     @functools.cached_property
     def steps_to_target(self) -> dict[int, np.ndarray]:
         """Return steps to target by batch size, shape (rate, seed): infinite where not reached (right-censored)."""
-        return {size: self.table(size, self._reached) for size in self.batch_sizes()}
+        return {size: self.table(size, self.reached) for size in self.batch_sizes()}
 
-    def _reached(self, track: Track) -> float:
+    def reached(self, track: Track) -> float:
+        """Return the steps to target of one run; infinite where it was not seen to reach it, or diverged later."""
         facts = self.facts
+        if not track.completed:
+            return np.inf
         if facts.target_quantity is None or facts.target_value is None or facts.target_direction is None:
             return np.inf
         seen = track.values.get(facts.target_quantity)

@@ -26,15 +26,18 @@ def noise_along(evidence: Evidence, facts: TaskFacts, *, level: float = 0.95) ->
     size = int(runs["batch_size"][0])
     used = [looks[run] for run in runs.filter(pl.col("batch_size") == size)["run"] if TRACE in looks[run].values]
     points = []
+    examples = 0.0
     for step in sorted({float(step) for track in used for step in track.step}):
         pairs = []
         for track in used:
             at = np.flatnonzero(track.step == step)
-            if len(at) and np.isfinite(track.values[TRACE][at[0]]):
-                pairs.append((track.values[TRACE][at[0]], track.values[SQUARED_NORM][at[0]]))
+            moments = (track.values[TRACE][at[0]], track.values[SQUARED_NORM][at[0]]) if len(at) else (np.nan,)
+            if np.isfinite(moments).all():
+                pairs.append(moments)
+                examples = float(track.examples[at[0]])
         if pairs:
             found = np.array(pairs).T
             scale = noise_scale(*found, level=level)
-            epochs = step * size / facts.train_size
+            epochs = examples / facts.train_size
             points.append(NoisePoint(size, int(step), epochs, scale, float(found[0].mean()), float(found[1].mean())))
     return tuple(points)

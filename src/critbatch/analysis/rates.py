@@ -71,8 +71,10 @@ def final_score(grid: Grid, track: Track) -> float:
 def extension(choice: Choice, factor: float, steps: int) -> list[float]:
     """Return the learning rates to try next, until the best is inside the bracket: `steps` more beyond the open edge.
 
-    Where nothing trained at all, both sides are open.
+    Where nothing trained at all both sides are open, unless every run failed with an error.
     """
+    if np.isnan(choice.scores).all():
+        return []
     lowest, highest = float(choice.rates[0]), float(choice.rates[-1])
     below = [lowest / factor**power for power in range(1, steps + 1)]
     above = [highest * factor**power for power in range(1, steps + 1)]
@@ -101,7 +103,9 @@ def best_rate(choice: Choice, *, level: float = 0.95) -> Estimate:
         return Estimate(value, None, None, level, count, "learning rate", "one seed: no interval", definition)
     draws = best_rate_draws(choice, seed_draws(count, DRAWS, np.random.default_rng(0)))
     low, high = expanded_interval(draws[np.isfinite(draws)], count=count, level=level)
-    return Estimate(value, low, high, level, count, "learning rate", "expanded percentile bootstrap", definition)
+    below, above = worse_sides(choice.scores)  # beyond an open edge nothing was tried: the interval has no end there
+    ends = (low if below else None, high if above else None)
+    return Estimate(value, *ends, level, count, "learning rate", "expanded percentile bootstrap", definition)
 
 
 def learning_rate_rule(

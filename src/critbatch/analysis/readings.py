@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..estimate import Estimate
+from ..estimate import Estimate, short
 from ..finding import Reading, ReadingRow, Winner
 from ..statistics.censoring import smooth, value_at
 from ..statistics.means import mean_estimate
@@ -36,7 +36,7 @@ def readings(
     for budget in UNITS:
         shares = SHARES if stretched_over is None else SHARES[-1:] if budget in stretched_over else ()
         found[budget] = tuple(_reading(grid, budget, share, level) for share in shares)
-    rows, winner = _read(grid, _at_convergence(grid), "of converged runs, at their end", level)
+    rows, winner = _read(grid, _at_end, _if_converged(grid), "of converged runs, at their end", level)
     return found | {"convergence": (Reading("convergence", None, "converged runs", rows, winner),)}
 
 
@@ -53,13 +53,14 @@ def position(track: Track, budget: str, train_size: int) -> np.ndarray:
 def common_amount(grid: Grid, budget: str) -> float:
     """Return the largest amount of `budget` that every batch size reached with every seed of some learning rate.
 
-    0 if some batch size never completed a run.
+    Batch sizes at which no learning rate trained to its end with every seed do not count; 0 if there is no other.
     """
 
     def last(track: Track) -> float:
         return float(position(track, budget, grid.facts.train_size)[-1]) if track.completed else 0.0
 
-    return min(float(np.nan_to_num(grid.table(size, last)).min(-1).max()) for size in grid.batch_sizes())
+    reached = [float(np.nan_to_num(grid.table(size, last)).min(-1).max()) for size in grid.batch_sizes()]
+    return min((amount for amount in reached if amount > 0), default=0.0)
 
 
 def _reading(grid: Grid, budget: str, share: float, level: float) -> Reading:
@@ -67,39 +68,47 @@ def _reading(grid: Grid, budget: str, share: float, level: float) -> Reading:
     size = grid.facts.train_size
 
     def at_amount(track: Track, quantity: str) -> float:
-        return value_at(position(track, budget, size), track.values[quantity], amount) if len(track.step) else np.nan
+        there = position(track, budget, size)
+        if len(there) < 2 or amount < there[1]:  # before the first step there is no trained model to read
+            return np.nan
+        return value_at(there, track.values[quantity], amount)
 
-    rows, winner = _read(grid, at_amount, f"at {amount:.4g} {UNITS[budget]}", level)
-    return Reading(budget, amount, UNITS[budget], rows, winner)
+    rows, winner = _read(grid, at_amount, at_amount, f"at {short(amount)} {UNITS[budget]}", level)
+    return Reading(budget, amount or None, UNITS[budget], rows, winner)
 
 
-def _at_convergence(grid: Grid) -> Reader:
+def _at_end(track: Track, quantity: str) -> float:
+    return float(np.median(smooth(track.values[quantity])[-3:])) if track.completed else np.nan
+
+
+def _if_converged(grid: Grid) -> Reader:
+    """Return a reader of the end of runs that has no value where the selection metric still improves."""
     selected = f"{grid.facts.selection_split}_{grid.facts.metric}"
 
-    def at_end(track: Track, quantity: str) -> float:
+    def read(track: Track, quantity: str) -> float:
         if not track.completed or not has_converged(track.step, track.values[selected], grid.facts.better):
             return np.nan
-        return float(np.median(smooth(track.values[quantity])[-3:]))
+        return _at_end(track, quantity)
 
-    return at_end
+    return read
 
 
-def _read(grid: Grid, read: Reader, when: str, level: float) -> tuple[tuple[ReadingRow, ...], Winner]:
+def _read(
+    grid: Grid, select: Reader, read: Reader, when: str, level: float
+) -> tuple[tuple[ReadingRow, ...], Winner]:  # fmt: skip
+    """Return a row for each batch size, at the learning rate that `select` is best at, as `read` reads it; and who wins."""
     facts = grid.facts
     sign = -1.0 if facts.better == "above" else 1.0
+    names = (f"{facts.selection_split}_{facts.metric}", f"test_{facts.metric}", "train_loss")
     rows: list[ReadingRow] = []
     tests: dict[int, np.ndarray] = {}
     for size in grid.batch_sizes():
-        selected = f"{facts.selection_split}_{facts.metric}"
-        scores = mean_scores(sign * grid.table(size, lambda track, name=selected: read(track, name)))
-        if not np.isfinite(scores).any():
+        scores = mean_scores(sign * grid.table(size, lambda track: select(track, names[0])))
+        best = int(np.argmin(scores))
+        test, loss = (grid.table(size, lambda track, name=name: read(track, name))[best] for name in names[1:])
+        if not (np.isfinite(scores[best]) and np.isfinite(test).all() and np.isfinite(loss).all()):
             rows.append(_nothing(size, when, level))
             continue
-        best = int(np.argmin(scores))
-        test, loss = (
-            grid.table(size, lambda track, name=name: read(track, name))[best]
-            for name in (f"test_{facts.metric}", "train_loss")
-        )
         tests[size] = test
         rows.append(
             ReadingRow(
@@ -114,6 +123,6 @@ def _read(grid: Grid, read: Reader, when: str, level: float) -> tuple[tuple[Read
 
 
 def _nothing(size: int, when: str, level: float) -> ReadingRow:
-    reason = f"no learning rate has a value {when} for every seed"
+    reason = f"the best learning rate has no value {when} with every seed"
     missing = Estimate.missing(reason, unit="", definition=f"test metric {when}", level=level)
     return ReadingRow(size, None, missing, missing)

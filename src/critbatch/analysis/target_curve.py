@@ -8,6 +8,7 @@ from ..statistics.bootstrap import expanded_interval, seed_draws
 from ..statistics.selection import mean_scores
 from .rates import BY_STEPS, DRAWS, Choice
 
+PIVOTAL = "weighted least squares of S on 1/B, pivotal expanded bootstrap over seeds and learning rates"
 METHOD = "weighted least squares of S on 1/B, expanded percentile bootstrap over seeds and learning rates"
 DEFINITIONS = {
     "s_min": "S_min of S(B) = S_min + E_min/B: steps to target in the limit of large batches",
@@ -17,6 +18,7 @@ DEFINITIONS = {
     "{reference}, from the fitted hyperbola: 0.2 E_min/S_min + 1.2 B_ref (Zhang et al. 2024, arXiv:2410.21676)",
 }
 FEWEST_SIZES = 4
+FLAT = "steps to target do not fall with the batch size: the target is too easy, or the hyperbola does not fit"
 
 
 def fit_curve(choices: dict[int, Choice], curve: Curve, *, level: float = 0.95) -> Fit:
@@ -76,8 +78,15 @@ def _unfit(reason: str, level: float) -> Fit:
 
 
 def _coefficient(name: str, unit: str, value: float, draws: np.ndarray, count: int, level: float) -> Estimate:
+    """Return a coefficient with its pivotal interval, in logs where all is above 0.
+
+    Taking the best learning rate again in each draw moves the draws below the estimate as it moves the estimate below
+    the truth; turned around the estimate (pivotal) the interval leans to the other side, as it should.
+    """
     low, high = expanded_interval(draws, count=count, level=level)
-    return Estimate(float(value), low, high, level, count, unit, METHOD, DEFINITIONS[name])
+    in_logs = min(value, low) > 0
+    turned = [value * value / end if in_logs else 2 * value - end for end in (high, low)]
+    return Estimate(float(value), float(turned[0]), float(turned[1]), level, count, unit, PIVOTAL, DEFINITIONS[name])
 
 
 def _critical(
@@ -88,10 +97,10 @@ def _critical(
         inverse = np.where(draws[:, 1] > 0, draws[:, 0] / draws[:, 1], np.inf)
     inverse_low, inverse_high = expanded_interval(inverse, count=count, level=level)
     low = 1 / inverse_high if 0 < inverse_high < np.inf else None
-    high = 1 / inverse_low if inverse_low > 0 else None
+    high = 1 / inverse_low if 0 < inverse_low < np.inf else None
     facts = {"unit": "examples", "definition": DEFINITIONS["critical"], "level": level, "count": count}
     value = float(found[1] / found[0]) if found.min() > 0 else None
-    reason = _unidentified(sizes, value, low, high)
+    reason = FLAT if found[1] <= 0 else _unidentified(sizes, value, low, high)
     if reason is None:
         return Estimate(value, low, high, method=METHOD, **facts), None
     return Estimate.missing(reason, low=low, high=high, method=METHOD, **facts), reason
@@ -104,11 +113,8 @@ def _unidentified(sizes: np.ndarray, value: float | None, low: float | None, hig
             f"steps to target do not level off within the batch sizes tried (up to {largest:.0f}); "
             f"add batch sizes above {largest:.0f}"
         )
-    if low is None:
-        return (
-            f"steps to target hardly fall within the batch sizes tried (from {smallest:.0f}); "
-            f"add batch sizes below {smallest:.0f}"
-        )
+    if low is None or (smallest > value / 3 and smallest == 1):
+        return f"steps to target hardly fall within the batch sizes tried (from {smallest:.0f}); set a harder target"
     if smallest > value / 3:
         return f"no batch size below a third of the fitted {value:.0f} was tried; add some below {value / 3:.0f}"
     if largest < value * 3:

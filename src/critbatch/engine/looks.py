@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..budget import Progress
-from ..data import Examples
+from ..data import Examples, Stream
 from ..measurement import Measurement, Snapshot, look_steps
 from ..plan import Run
 from ..randomness import generator, seed_of
@@ -77,8 +77,11 @@ class Looks:
         return loss / len(part), metric / len(part)
 
     def _measure(self, measurement: Measurement, model: torch.nn.Module, progress: Progress) -> dict[str, float]:
-        data = self.task.train.epoch(self.run.seed, progress.examples // progress.train_size)
-        data = data.to(self.device, getattr(torch, self.run.dtype))
+        source = self.task.train
+        fresh = isinstance(source, Stream)  # draws that training never sees
+        data = source.epoch(seed_of(self.run.seed, "measuring data"), progress.step).to(
+            self.device, getattr(torch, self.run.dtype)
+        )
         name = type(measurement).__name__
         torch.default_generator.manual_seed(seed_of(self.run.seed, f"measuring forward {name}", progress.step))
         snapshot = Snapshot(
@@ -86,6 +89,7 @@ class Looks:
             model=copy.deepcopy(model).train(),
             inputs=data.inputs,
             targets=data.targets,
+            population=None if fresh else len(data),
             batch_size=self.run.batch_size,
             learning_rate=self.run.learning_rate,
             generator=generator(self.run.seed, f"measuring {name}", progress.step),

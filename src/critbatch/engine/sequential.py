@@ -47,21 +47,22 @@ def train_run(task: Task, run: Run, device: torch.device) -> RunResult:
 
 def _train(task: Task, run: Run, device: torch.device) -> RunResult:
     dtype = getattr(torch, run.dtype)
-    model = task.initialise(run.seed).to(device, dtype).train()
-    optimizer = run.optimizer.build(model.parameters(), run.learning_rate)
-    buffers = list(model.buffers())
-    looks = Looks(task, run, device)
     progress = Progress(0, 0, 0.0, len(task.train))
     micro_batch_size = run.micro_batch_size
     ending = None
+    looks = Looks(task, run, device)
+    model = task.initialise(run.seed).to(device, dtype).train()
+    optimizer = run.optimizer.build(model.parameters(), run.learning_rate)
+    buffers = list(model.buffers())
     try:
         looks.take(model, progress)
         started = time.perf_counter()
         for batch in batches(task, run, device, dtype):
+            share = len(batch) / run.batch_size  # of a whole batch: below 1 for a last batch that is kept
             for group in optimizer.param_groups:
-                group["lr"] = run.learning_rate * run.schedule.factor(run.budget.used(progress))
+                group["lr"] = run.learning_rate * run.schedule.factor(run.budget.used(progress)) * share
             loss, micro_batch_size = halving(
-                micro_batch_size, buffers, lambda size, batch=batch: gradient(task, model, optimizer, batch, run, size)
+                micro_batch_size, buffers, lambda size, batch=batch: gradient(task, model, optimizer, batch, size)
             )
             optimizer.step()
             seconds = time.perf_counter() - started
@@ -88,8 +89,9 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
 
 def batches(task: Task, run: Run, device: torch.device, dtype: torch.dtype) -> Iterator[Examples]:
     """Yield the batches of a run, epoch after epoch, on `device`."""
+    fixed = task.train.to(device, dtype) if isinstance(task.train, Examples) else None
     for epoch in itertools.count():
-        data = task.train.epoch(run.seed, epoch).to(device, dtype)
+        data = fixed or task.train.epoch(run.seed, epoch).to(device, dtype)
         orders = {"order": generator(run.seed, "order", epoch), "base": generator(run.seed, "order base")}
         empty = True
         for indices in run.sampling.epoch(len(data), run.batch_size, **orders):
@@ -101,17 +103,16 @@ def batches(task: Task, run: Run, device: torch.device, dtype: torch.dtype) -> I
 
 
 def gradient(
-    task: Task, model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Examples, run: Run, size: int
+    task: Task, model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Examples, size: int
 ) -> float:  # fmt: skip
     """Leave the gradient of the objective on `batch` in the parameters, from micro-batches of `size`; return the loss.
 
-    The sum over the batch is divided by the run's batch size, so that any split gives the gradient of the whole batch
-    and a smaller last batch takes a step in proportion to its share.
+    The sum over the batch is divided by its size, so that any split gives the gradient of the whole batch.
     """
     optimizer.zero_grad()
     total = 0.0
     for inputs, targets in batch.pieces(size):
-        loss = task.losses(model(inputs), targets).sum() / run.batch_size
+        loss = task.losses(model(inputs), targets).sum() / len(batch)
         loss.backward()
         total += loss.item()
     if task.l2:

@@ -9,8 +9,10 @@ from typing_extensions import override
 
 from ..derivatives import group_gradients, per_example_gradients
 from ..measurement import Measurement, Snapshot
-from ..noise import has_batch_norm, noise_moments
+from ..noise import Moments, has_batch_norm
 
+BLOCK = 128  # examples differentiated at once, fewer for large models:
+MOST_NUMBERS = 2**24  # numbers of per-example gradients held at once
 UNIT = "(loss per unit of parameter) squared"
 
 
@@ -21,7 +23,8 @@ class NoiseMoments(Measurement):
 
     Exact for the training set when `examples` reaches its size. Measured in train mode: dropout noise belongs to the
     gradient noise that SGD sees. Models with BatchNorm have no per-example gradients; groups of `group` examples are
-    used then, and what is measured is the ghost-batch objective at this group size. An L2 penalty is not part of it.
+    used then, and what is measured is the ghost-batch objective at this group size; NaN if there are not two groups.
+    An L2 penalty is not part of it.
 
     Cost: about one forward and backward pass over `examples` (per-example gradients, in chunks).
     Source: McCandlish et al. (2018), arXiv:1812.06162, Appendix A.1; see `critbatch.noise.noise_moments`.
@@ -43,15 +46,19 @@ class NoiseMoments(Measurement):
 
     @override
     def measure(self, snapshot: Snapshot) -> dict[str, float]:
-        population = len(snapshot.inputs)
-        chosen = torch.randperm(population, generator=snapshot.generator)[: self.examples].to(snapshot.inputs.device)
-        inputs, targets = snapshot.inputs[chosen], snapshot.targets[chosen]
-        losses = snapshot.task.losses
-        if has_batch_norm(snapshot.model):
-            gradients = group_gradients(snapshot.model, losses, inputs, targets, size=self.group)
-        else:
-            gradients = per_example_gradients(snapshot.model, losses, inputs, targets)
-        size = -(-len(chosen) // len(gradients))
-        sizes = gradients.new_tensor([len(part) for part in chosen.split(size)])
-        trace, squared_norm = noise_moments(gradients, sizes, population=population)
-        return {"gradient_covariance_trace": float(trace), "gradient_squared_norm": float(squared_norm)}
+        count = len(snapshot.inputs)
+        chosen = torch.randperm(count, generator=snapshot.generator)[: self.examples].to(snapshot.inputs.device)
+        parameters = sum(one.numel() for one in snapshot.model.parameters() if one.requires_grad)
+        coupled = has_batch_norm(snapshot.model)
+        size = self.group if coupled else max(1, min(BLOCK, MOST_NUMBERS // max(parameters, 1)))
+        moments = Moments()
+        for some in chosen.split(size):
+            inputs, targets = snapshot.inputs[some], snapshot.targets[some]
+            if not coupled:
+                gradients = per_example_gradients(snapshot.model, snapshot.task.losses, inputs, targets)
+                moments.add(gradients, gradients.new_ones(len(some)))
+            elif len(some) == size:  # a smaller last group would be another objective
+                gradients = group_gradients(snapshot.model, snapshot.task.losses, inputs, targets, size=size)
+                moments.add(gradients, gradients.new_tensor([size]))
+        trace, squared_norm = moments.result(population=snapshot.population)
+        return {"gradient_covariance_trace": trace, "gradient_squared_norm": squared_norm}

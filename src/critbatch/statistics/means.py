@@ -14,18 +14,22 @@ def mean_estimate(
     Source: Student (1908), Biometrika 6, 1-25.
 
     Args:
-        values: Shape (seed,), finite; above 0 if `logarithmic`.
+        values: Shape (seed,); above 0 if `logarithmic`.
         unit: Of the values.
         definition: What is averaged.
         level: Confidence level.
         logarithmic: Average logarithms: the result is a geometric mean with an interval that is symmetric in ratio.
 
     Returns:
-        The estimate; without an interval for one value, missing for none.
+        The estimate; without an interval for one value, missing for none and where a value is not finite.
     """
     count = len(values)
     if not count:
         return Estimate.missing("no run has a value", unit=unit, definition=definition, level=level)
+    lost = count - int(np.isfinite(values).sum())
+    if lost:
+        reason = f"{lost} of {count} runs have a value that is not finite"
+        return Estimate.missing(reason, unit=unit, definition=definition, level=level, count=count)
     numbers = np.log(values) if logarithmic else np.asarray(values, dtype=float)
     middle = numbers.mean()
     half = margin(numbers, level)
