@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, final
+from typing import Any, SupportsFloat, SupportsIndex, final
 
 import polars as pl
 
@@ -88,7 +88,7 @@ class Result:
 
 
 def run(  # noqa: PLR0913
-    task: Task, *, batch_sizes: Iterable[int] = (), learning_rates: Iterable[float] = (), seeds: int = SEEDS,
+    task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), learning_rates: Iterable[SupportsFloat] = (), seeds: int = SEEDS,
     budget: Budget | None = None, target: Target | None = None, optimizer: Optimizer | None = None,
     schedule: Schedule | None = None, sampling: Sampling | None = None, micro_batch_size: int | None = None,
     dtype: str = "float32", device: str = "cpu", executor: Executor | None = None, store: Store | None = None,
@@ -135,7 +135,7 @@ def run(  # noqa: PLR0913
 
 
 def make_design(  # noqa: PLR0913
-    task: Task, *, batch_sizes: Iterable[int] = (), learning_rates: Iterable[float] = (), seeds: int = SEEDS,
+    task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), learning_rates: Iterable[SupportsFloat] = (), seeds: int = SEEDS,
     budget: Budget | None = None, optimizer: Optimizer | None = None, schedule: Schedule | None = None,
     sampling: Sampling | None = None, micro_batch_size: int | None = None, dtype: str = "float32",
 ) -> Design:  # fmt: skip

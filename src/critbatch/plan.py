@@ -8,7 +8,7 @@ import json
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, SupportsIndex, final
 
 import polars as pl
 
@@ -130,7 +130,7 @@ Rates = Sequence[float] | Mapping[int, Sequence[float]] | Callable[[int], Sequen
 
 
 def sweep(  # noqa: PLR0913
-    task: Task, *, batch_sizes: Iterable[int], learning_rates: Rates, seeds: Iterable[int], optimizer: Optimizer,
+    task: Task, *, batch_sizes: Iterable[SupportsIndex], learning_rates: Rates, seeds: Iterable[SupportsIndex], optimizer: Optimizer,
     schedule: Schedule, sampling: Sampling, budget: Budget, target: Target | None = None,
     measurements: Sequence[Measurement] = (), micro_batch_size: int | None = None, dtype: str = "float32",
 ) -> Plan:  # fmt: skip
