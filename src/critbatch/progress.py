@@ -50,7 +50,8 @@ class Bar:
         if not costs:
             return
         self._costs, self._done = costs, 0
-        self._progress.reset(self._bar, total=sum(costs.values()), stage=name, runs=f"0/{len(costs)} runs")
+        fields = {"stage": name, "runs": f"0/{len(costs)} runs", "leader": self._words()}
+        self._progress.reset(self._bar, total=sum(costs.values()), **fields)
         if not self.live:
             self.console.print(f"{name}: {len(costs)} runs", highlight=False)
 
@@ -62,8 +63,11 @@ class Bar:
             self._bar,
             advance=self._costs.get(result.run.id, 0.0),
             runs=f"{self._done}/{len(self._costs)} runs",
-            leader=f"fastest: {self._leader[1]}" if self._leader else "",
+            leader=self._words(),
         )
+
+    def _words(self) -> str:
+        return f"fastest: {self._leader[1]}" if self._leader else ""
 
     def _lead(self, result: RunResult) -> None:
         facts = self.facts
