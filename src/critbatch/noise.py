@@ -102,9 +102,9 @@ def noise_scale(
     interval = ratio_interval(*pairs, level=level)
     ratio = float(pairs[0].mean() / pairs[1].mean()) if pairs[1].mean() > 0 else None
     if ratio is None or interval.low is None or interval.high is None:
-        more = f" of more than {batch_size} examples" if batch_size else ""
+        more = f", or larger ones than {batch_size} examples" if batch_size else ""
         return Estimate.missing(
-            f"|G|^2 is not told apart from 0 by {count} measurements; take more of them, or measurements{more}",
+            f"|G|^2 is not told apart from 0 by {count} measurements: take more of them{more}",
             low=interval.low,
             method="Fieller",
             **facts,
