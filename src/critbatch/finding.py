@@ -85,7 +85,8 @@ class ReadingRow:
 class Winner:
     """The best batch size under a budget, and whether its lead over each rival is more than noise.
 
-    `tied` lists the batch sizes that are not distinguishable from the winner; `advantage` is over the runner-up.
+    `tied` lists the batch sizes that are not distinguishable from the winner; `advantage` is over the runner-up;
+    `compared` lists all that got there, the winner among them.
     """
 
     batch_size: int | None
@@ -93,6 +94,7 @@ class Winner:
     advantage: Estimate
     tied: tuple[int, ...]
     words: str
+    compared: tuple[int, ...] = ()
 
 
 @final

@@ -1,5 +1,6 @@
 """The analysis recovers planted truths, and says nothing where the data cannot carry it."""
 
+import dataclasses
 import json
 import re
 
@@ -8,10 +9,12 @@ import pytest
 
 from critbatch.advice import recommend
 from critbatch.analysis.assemble import Circumstances, assemble, choices
+from critbatch.analysis.flips import flips
 from critbatch.analysis.rates import extension, learning_rate_rule
 from critbatch.analysis.target_curve import fit_curve
 from critbatch.curves.hyperbola import Hyperbola
-from critbatch.finding import Finding, to_json
+from critbatch.estimate import Estimate
+from critbatch.finding import Finding, Winner, to_json
 from critbatch.study import RULES
 from tests.made_up_sweeps import World, facts
 
@@ -147,6 +150,15 @@ def test_the_fastest_batch_size_is_recommended(digits_like):
 
 def test_the_winner_flips_between_steps_and_examples(digits_like):
     assert any("The winner flips" in sentence for sentence in digits_like.flips)
+
+
+def test_a_batch_size_that_was_not_compared_is_not_excluded():
+    missing = Estimate.missing("made up", unit="", definition="")
+    slow = Winner(64, 256, missing, (), "", (64, 256))
+    fast = Winner(16, 64, missing, (), "", (16, 64, 256))
+    assert not any("flips" in sentence for sentence in flips({}, {"steps": slow, "examples": fast}))
+    everywhere = dataclasses.replace(slow, compared=(16, 64, 256))
+    assert any("flips" in sentence for sentence in flips({}, {"steps": everywhere, "examples": fast}))
 
 
 def test_without_a_target_one_is_chosen_and_said(digits_like):

@@ -1,5 +1,6 @@
 """Which batch size is best, and which are not told apart from it."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -38,7 +39,7 @@ def most(values: dict[int, np.ndarray], *, better: str, unit: str, definition: s
         "paired difference by seed, Student t, Bonferroni over rivals",
         f"lead of batch size {best} over {runner_up}: {definition}",
     )  # fmt: skip
-    return Winner(best, runner_up, advantage, tied, _words(best, tied))
+    return Winner(best, runner_up, advantage, tied, _words(best, tied), tuple(sorted(values)))
 
 
 def fewest(values: dict[int, np.ndarray], *, definition: str, level: float = 0.95) -> Winner:
@@ -57,7 +58,7 @@ def fewest(values: dict[int, np.ndarray], *, definition: str, level: float = 0.9
     ratio, low, high = (None if end is None else math.exp(end) for end in (lead.value, lead.low, lead.high))
     method = lead.method.replace("difference", "log ratio")
     advantage = Estimate(ratio, low, high, lead.level, lead.count, "ratio", method, lead.definition)
-    return Winner(found.batch_size, found.runner_up, advantage, found.tied, found.words)
+    return dataclasses.replace(found, advantage=advantage)
 
 
 def _words(best: int, tied: tuple[int, ...]) -> str:

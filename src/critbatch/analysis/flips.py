@@ -40,8 +40,9 @@ def _contradictions(known: dict[str, Winner]) -> list[str]:
     found: dict[tuple[int | None, ...], str] = {}
     for (first, one), (second, other) in itertools.combinations(known.items(), 2):
         sizes = (one.batch_size, other.batch_size)
+        both_there = sizes[1] in one.compared and sizes[0] in other.compared
         apart = sizes[0] != sizes[1] and sizes[1] not in one.tied and sizes[0] not in other.tied
-        if apart and sizes not in found and sizes[::-1] not in found:
+        if both_there and apart and sizes not in found and sizes[::-1] not in found:
             found[sizes] = (
                 f"The winner flips: batch size {sizes[0]} {first}, {sizes[1]} {second}; each excludes the other."
             )
