@@ -146,7 +146,9 @@ def report(
         path = Path(store.removeprefix("sqlite:///"))
         place = str(path / "runs.db") if path.is_dir() else store
         found = job.reread(place, study)
-        finish(found, out or (path if path.is_dir() else path.parent), as_json=as_json)
+        folder = out or (path if path.is_dir() else path.parent)
+        job.write_json(found, folder / "result.json")
+        finish(found, folder, as_json=as_json)
 
 
 @app.command()
@@ -210,10 +212,9 @@ def finish(found: "Result", folder: Path, *, as_json: bool) -> None:
     """Write the report, print the answer, and leave with the exit code that it deserves."""
     from rich.console import Console
 
-    from .job import write_json, write_page
+    from .job import write_page
     from .screen import show
 
-    write_json(found, folder / "result.json")
     page = write_page(found, folder / "report.html")
     if as_json:
         print_json(found.to_json())

@@ -166,8 +166,8 @@ def _same_device(progress: Progress) -> None:
 def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
     """Train the grid around `centres`, and the middle batch size's best cell again with its gradient noise."""
     design, task = progress.design, progress.task
-    evidence = _bracketed(progress, "grid", design.grid(task, centres), factor=2.0, seeds=design.seeds)
-    chosen = {size: one.best_rate for size, one in progress.choices(evidence).items() if one.best_rate is not None}
+    found = _bracketed(progress, "grid", design.grid(task, centres), factor=2.0, seeds=design.seeds)[1]
+    chosen = {size: one.best_rate for size, one in found.items() if one.best_rate is not None}
     if chosen:
         middle = min(chosen, key=lambda size: abs(math.log(size) - math.log(len(task.train)) / 2))
         progress.run("gradient noise", design.measured(task, middle, chosen[middle], (NoiseMoments(),)))
@@ -284,25 +284,29 @@ def _centres(progress: Progress) -> dict[int, float] | None:
     None if every run FAILED: then the grid would fail too.
     """
     design, task = progress.design, progress.task
-    evidence = _bracketed(progress, "pilot", design.pilot(task), factor=4.0, seeds=design.seeds[:1])
+    evidence, chosen = _bracketed(progress, "pilot", design.pilot(task), factor=4.0, seeds=design.seeds[:1])
     if _all_failed(evidence):
         return None
-    found = {size: one.best_rate for size, one in progress.choices(evidence).items()}
+    found = {size: one.best_rate for size, one in chosen.items()}
     first = design.optimizer.first_learning_rate
     return {size: found.get(size) or first for size in design.batch_sizes}
 
 
-def _bracketed(progress: Progress, stage: str, plan: Plan, *, factor: float, seeds: tuple[int, ...]) -> Evidence:
-    """Return the evidence of `plan`, extended until each batch size's best learning rate lies inside its bracket."""
+def _bracketed(
+    progress: Progress, stage: str, plan: Plan, *, factor: float, seeds: tuple[int, ...]
+) -> tuple[Evidence, dict[int, Choice]]:  # fmt: skip
+    """Return the evidence of `plan`, extended until each batch size's best learning rate lies inside; and the choices."""
     evidence = progress.run(stage, plan)
+    chosen = progress.choices(evidence)
     for attempt in range(1, 1 if _all_failed(evidence) else MOST_EXTENSIONS + 1):
-        more = progress.design.extended(progress.task, progress.choices(evidence), factor=factor, seeds=seeds)
+        more = progress.design.extended(progress.task, chosen, factor=factor, seeds=seeds)
         if more is None:
             break
         progress.run(f"{stage}, extension {attempt}", more)
         plan += more
         evidence = progress.workshop.store.evidence(one.id for one in plan.runs)
-    return evidence
+        chosen = progress.choices(evidence)
+    return evidence, chosen
 
 
 def _all_failed(evidence: Evidence) -> bool:

@@ -36,10 +36,12 @@ def crossing(steps: np.ndarray, values: np.ndarray, target: float, direction: st
     sign = 1.0 if direction == "above" else -1.0
     smoothed = smooth(values) * sign
     past = smoothed[:-1] >= target * sign  # the last look is not smoothed, hence no witness
-    for index in range(len(past) - CONFIRMATIONS + 1):
-        if past[index : index + CONFIRMATIONS].all():
-            return _between(steps, smoothed, index, target * sign)
-    return None
+    windows = len(past) - CONFIRMATIONS + 1
+    if windows < 1:
+        return None
+    confirmed = np.logical_and.reduce([past[later : later + windows] for later in range(CONFIRMATIONS)])
+    first = int(np.argmax(confirmed))
+    return _between(steps, smoothed, first, target * sign) if confirmed[first] else None
 
 
 def _between(steps: np.ndarray, smoothed: np.ndarray, index: int, target: float) -> float:
