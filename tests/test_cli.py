@@ -91,6 +91,8 @@ def test_a_stored_study_is_read_again(swept):
         result = critbatch("report", place, "--json")
         assert json.loads(result.stdout) == before
     assert (swept / "report.html").exists()
+    critbatch("report", f"sqlite:///{swept / 'runs.db'}", "--out", swept / "new" / "folder")
+    assert (swept / "new" / "folder" / "report.html").exists()
 
 
 def test_the_executors_give_the_same_tables(swept, tmp_path):

@@ -80,10 +80,12 @@ def _reasons(finding: Finding, row: BatchSizeFinding) -> list[str]:
             f"it lies {side} the critical batch size {critical.brief()} ({critical.definition.split(':')[0]}): "
             + ("a larger batch still saves steps" if side == "below" else "larger batches save few steps")
         )
-    bracketed = "bracketed from both sides" if row.learning_rate_at_edge == "none" else "the best so far"
+    rate = f"its learning rate, {row.best_learning_rate.brief()},"
     found.append(
-        f"its learning rate, {row.best_learning_rate.brief()}, is {bracketed} and interpolated between those trained; the "
-        f"best of these is {short(row.grid_learning_rate or 0)}"
+        f"{rate} is bracketed from both sides and interpolated between those trained; the best of these is "
+        f"{short(row.grid_learning_rate or 0)}"
+        if row.learning_rate_at_edge == "none"
+        else f"{rate} is the best of those trained, and a better one may lie beyond them"
     )
     return found
 

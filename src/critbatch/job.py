@@ -197,6 +197,7 @@ def write_json(result: Result, path: Path) -> None:
     text = json.dumps(result.to_json(), indent=2, sort_keys=True, allow_nan=False)
     if path.exists() and path.read_text() == text + "\n":
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".json.partial")
     partial.write_text(text + "\n")
     partial.replace(path)

@@ -42,7 +42,7 @@ def _table(finding: Finding) -> Table:
         table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
     remarks = {row.batch_size: _remark(row) for row in finding.batch_sizes}
     if any(remarks.values()):
-        table.add_column("remarks")
+        table.add_column("note", no_wrap=True)
     for row in finding.batch_sizes:
         costs = (row.best_learning_rate, row.steps_to_target, row.examples_to_target, row.seconds_to_target)
         cells = [_two_lines(one.brief()) for one in costs] + [_two_lines(row.test_metric.brief(percent=percent))]
@@ -59,10 +59,10 @@ def _two_lines(text: str) -> str:
 def _remark(row: BatchSizeFinding) -> str:
     flags = [f"{row.diverged} diverged"] if row.diverged else []
     if row.learning_rate_at_edge != "none":
-        flags.append(f"rate at {row.learning_rate_at_edge} edge")
+        flags.append("rate at edge")
     if row.steps_to_target.value is None:
         flags.append("censored")
-    return ", ".join(flags)
+    return "\n".join(flags)
 
 
 def _why(finding: Finding) -> list[str]:
