@@ -20,6 +20,11 @@ def show(finding: Finding, console: Console) -> None:
         f"{runs} runs, {len(finding.plan.get('seeds', []))} seeds, {finding.seconds:.0f} s of training"
     )
     console.print(_table(finding))
+    if any("edge" in note for row in finding.batch_sizes for note in _notes(row)):
+        console.print("  edge: the best learning rate may lie outside of those tried", style="yellow")
+    if any(row.diverged for row in finding.batch_sizes):
+        diverged = ", ".join(f"{row.diverged} at {row.batch_size}" for row in finding.batch_sizes if row.diverged)
+        console.print(f"  diverged runs: {diverged}")
     _paragraph(console, "Which batch size wins", finding.flips)
     _paragraph(console, "Why", _why(finding))
     _advice(finding, console)
@@ -40,14 +45,10 @@ def _table(finding: Finding) -> Table:
     metric = f"test {task.metric}{' %' * percent}"
     for name in ("batch size", "best learning rate", "steps", "examples", "seconds", metric):
         table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
-    remarks = {row.batch_size: _remark(row) for row in finding.batch_sizes}
-    if any(remarks.values()):
-        table.add_column("note", no_wrap=True)
     for row in finding.batch_sizes:
         costs = (row.best_learning_rate, row.steps_to_target, row.examples_to_target, row.seconds_to_target)
         cells = [_two_lines(one.brief()) for one in costs] + [_two_lines(row.test_metric.brief(percent=percent))]
-        remark = [remarks[row.batch_size]] if any(remarks.values()) else []
-        table.add_row(f"{row.batch_size:,}", *cells, *remark)
+        table.add_row("\n".join([f"{row.batch_size:,}", *_notes(row)]), *cells)
     return table
 
 
@@ -56,13 +57,11 @@ def _two_lines(text: str) -> str:
     return f"{value}\n[dim]{interval.rstrip(']').replace(', ', '–')}[/dim]" if interval else value
 
 
-def _remark(row: BatchSizeFinding) -> str:
-    flags = [f"{row.diverged} diverged"] if row.diverged else []
-    if row.learning_rate_at_edge != "none":
-        flags.append("rate at edge")
+def _notes(row: BatchSizeFinding) -> list[str]:
+    notes = ["edge"] if row.learning_rate_at_edge != "none" else []
     if row.steps_to_target.value is None:
-        flags.append("censored")
-    return "\n".join(flags)
+        notes.append("censored")
+    return [f"[yellow]{note}[/yellow]" for note in notes]
 
 
 def _why(finding: Finding) -> list[str]:
