@@ -1,13 +1,24 @@
 """The update rule of a run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
 
 
 class Optimizer(ABC):
-    """Hyperparameters of an update rule. The learning rate is not among them: it belongs to the run."""
+    """Hyperparameters of an update rule. The learning rate is not among them: it belongs to the run.
+
+    The rule is there twice: `build` returns the reference from `torch.optim`, and `update` says the same as a pure
+    function, which can be compiled and applied to stacked parameters. A law holds the two together.
+
+    Attributes:
+        clip_norm: Largest norm of the whole gradient, over all parameters; a longer one is scaled down to it before
+            the rule is applied. None: no clipping.
+    """
+
+    clip_norm: float | None
 
     @property
     @abstractmethod
@@ -17,3 +28,35 @@ class Optimizer(ABC):
     @abstractmethod
     def build(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """Return the reference implementation from `torch.optim` over `parameters`."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """Return how many tensors the rule keeps for each parameter; they start at zero."""
+
+    @abstractmethod
+    def coefficients(self, learning_rate: float, step: int) -> tuple[float, ...]:
+        """Return what `update` needs to know of the learning rate and the step (from 1), computed in double precision."""
+
+    @abstractmethod
+    def update(
+        self, parameter: Tensor, gradient: Tensor, slots: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return a parameter and its slots after a step; nothing is changed in place.
+
+        Args:
+            parameter: Before the step.
+            gradient: Of the same shape.
+            slots: As many as `slots`, of the same shape.
+            coefficients: Scalar tensors of the values that the method `coefficients` returns.
+        """
+
+
+def check_clip_norm(optimizer: Optimizer) -> None:
+    """Do nothing if the optimizer's `clip_norm` can be used.
+
+    Raises:
+        ValueError: If it is 0, negative or infinite.
+    """
+    if optimizer.clip_norm is not None and not 0 < optimizer.clip_norm < float("inf"):
+        raise ValueError(f"`{optimizer}`: clip_norm must be above 0 and finite. Use None for no clipping.")

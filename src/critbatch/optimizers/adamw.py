@@ -1,13 +1,14 @@
 """AdamW."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
-from ..optimizer import Optimizer
+from ..optimizer import Optimizer, check_clip_norm
 
 
 @final
@@ -22,10 +23,12 @@ class AdamW(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.01
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0 and self.weight_decay >= 0):
             raise ValueError(f"`{self}`: betas must be in [0, 1), epsilon above 0, weight decay at least 0.")
+        check_clip_norm(self)
 
     @property
     @override
@@ -41,3 +44,22 @@ class AdamW(Optimizer):
             eps=self.epsilon,
             weight_decay=self.weight_decay,
         )
+
+    @property
+    @override
+    def slots(self) -> int:
+        return 2
+
+    @override
+    def coefficients(self, learning_rate: float, step: int) -> tuple[float, ...]:
+        corrected = learning_rate / (1 - self.beta1**step), (1 - self.beta2**step) ** 0.5
+        return *corrected, 1 - learning_rate * self.weight_decay
+
+    @override
+    def update(
+        self, parameter: Tensor, gradient: Tensor, slots: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        first = slots[0] + (1 - self.beta1) * (gradient - slots[0])
+        second = self.beta2 * slots[1] + (1 - self.beta2) * gradient * gradient
+        parameter = parameter * coefficients[2]
+        return parameter - coefficients[0] * (first / (second.sqrt() / coefficients[1] + self.epsilon)), [first, second]

@@ -1,13 +1,14 @@
 """Stochastic gradient descent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
-from ..optimizer import Optimizer
+from ..optimizer import Optimizer, check_clip_norm
 
 
 @final
@@ -18,6 +19,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
@@ -27,6 +29,7 @@ class SGD(Optimizer):
             )
         if self.nesterov and not self.momentum:
             raise ValueError("`SGD(nesterov=True, momentum=0)`: Nesterov needs momentum above 0, for example 0.9.")
+        check_clip_norm(self)
 
     @property
     @override
@@ -42,3 +45,22 @@ class SGD(Optimizer):
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
         )
+
+    @property
+    @override
+    def slots(self) -> int:
+        return 1 if self.momentum else 0
+
+    @override
+    def coefficients(self, learning_rate: float, step: int) -> tuple[float, ...]:
+        return (learning_rate,)
+
+    @override
+    def update(
+        self, parameter: Tensor, gradient: Tensor, slots: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        kept = [self.momentum * velocity + gradient for velocity in slots]
+        direction = gradient + self.momentum * kept[0] if self.nesterov else (kept or [gradient])[0]
+        return parameter - coefficients[0] * direction, kept

@@ -1,0 +1,131 @@
+"""From C source to a function: find a compiler, compile once, keep the result on disk."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from scipy.linalg import cython_blas
+
+from ..cache import cache_folder
+from .values import Unsupported
+
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fopenmp-simd", "-w", "-shared", "-fPIC")
+TUNED = ("-march=native",)  # left out where the compiler does not know it
+COMPILERS = ("cc", "gcc", "clang")
+
+
+@final
+class Library:
+    """A compiled program, ready to be called. The shared object stays loaded as long as the process lives."""
+
+    def __init__(self, path: Path) -> None:
+        loaded = ctypes.CDLL(str(path))
+        loaded.connect.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        loaded.connect(*matrix_products())
+        self.run: Any = loaded.run
+        self.run.restype = ctypes.c_long
+
+
+@functools.cache
+def compiler() -> str | None:
+    """Return the path of a C compiler, that of the environment variable CC first; None if there is none."""
+    for name in (os.environ.get("CC", ""), *COMPILERS):
+        if name and (found := shutil.which(name)):
+            return found
+    return None
+
+
+@functools.cache
+def _described(command: str) -> str:
+    asked = subprocess.run([command, "--version"], capture_output=True, text=True, check=False, timeout=30)
+    return asked.stdout.splitlines()[0] if asked.stdout else command
+
+
+@functools.cache
+def _processor() -> str:
+    # -march=native ties the result to the processor
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def compiled(source: str, *, seconds: float) -> Library:
+    """Return the library of a C source, from the cache if it was compiled before with this compiler and processor.
+
+    Args:
+        source: Exports `connect` and `run`.
+        seconds: How long the compiler may take.
+
+    Raises:
+        Unsupported: If there is no compiler, or it fails or takes too long.
+    """
+    command = compiler()
+    if command is None:
+        raise Unsupported(f"there is no C compiler ({', '.join(COMPILERS)}, or the one that CC names)")
+    about = "\0".join([source, _described(command), _processor(), *FLAGS, *TUNED])
+    path = cache_folder() / f"{hashlib.blake2b(about.encode(), digest_size=16).hexdigest()}.so"
+    if not path.exists():
+        _compile(command, source, path, seconds)
+    try:
+        return Library(path)
+    except (OSError, AttributeError) as error:
+        path.unlink(missing_ok=True)
+        raise Unsupported(f"the compiled step cannot be loaded ({error})") from error
+
+
+def _compile(command: str, source: str, path: Path, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        text, made = Path(folder) / "step.c", Path(folder) / "step.so"
+        text.write_text(source)
+        said = ""
+        for flags in ((*FLAGS, *TUNED), FLAGS):
+            said = _said([command, *flags, "-o", str(made), str(text), "-lm"], seconds)
+            if made.exists():
+                made.replace(path)  # whole or not at all: another process may be at it too
+                return
+        raise Unsupported(f"the C compiler failed: {said}")
+
+
+def _said(command: Sequence[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, errors="replace")
+    except subprocess.TimeoutExpired:
+        raise Unsupported(f"the C compiler took longer than {seconds:.0f} s, more than it could save") from None
+    except OSError as error:
+        return str(error)
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0][:200]
+
+
+@functools.cache
+def matrix_products() -> tuple[int, int]:
+    """Return the addresses of the BLAS functions sgemm and dgemm: those of torch, where it exports them, else SciPy's."""
+    name = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}.get(sys.platform, "libtorch_cpu.so")
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
+        return tuple(_address(getattr(library, one)) for one in ("sgemm_", "dgemm_"))  # pyrefly: ignore
+    except (OSError, AttributeError):
+        return tuple(_capsule(cython_blas.__pyx_capi__[one]) for one in ("sgemm", "dgemm"))  # pyrefly: ignore
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def _capsule(capsule: Any) -> int:
+    name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return pointer(capsule, name(capsule))
