@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,8 +36,8 @@ class Optimizer(ABC):
         """Return how many tensors the rule keeps for each parameter; they start at zero."""
 
     @abstractmethod
-    def coefficients(self, learning_rate: float, step: int) -> tuple[float, ...]:
-        """Return what `update` needs to know of the learning rate and the step (from 1), computed in double precision."""
+    def coefficients(self, learning_rate: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return what `update` needs to know of learning rates and of their steps (from 1), of the same shape."""
 
     @abstractmethod
     def update(

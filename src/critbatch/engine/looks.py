@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -18,16 +19,28 @@ from .memory import halving
 
 EVALUATION_CHUNK = 2048
 
+Means = Callable[[Examples], tuple[float, float] | None]
+
+
+def ask_the_module(part: Examples) -> None:
+    """Return nothing: the set has to be evaluated by the module itself."""
+
+
+def splits_on(task: Task, device: torch.device, dtype: torch.dtype) -> dict[str, Examples]:
+    """Return the sets that looks evaluate, ready on `device`."""
+    return {name: part.to(device, dtype) for name, part in task.splits.items()}
+
 
 class Looks:
     """Evaluates one run at its looks and keeps the records. Looking never changes the training, bit for bit."""
 
-    def __init__(self, task: Task, run: Run, device: torch.device) -> None:
-        dtype = getattr(torch, run.dtype)
+    def __init__(
+        self, task: Task, run: Run, device: torch.device, splits: Mapping[str, Examples] | None = None
+    ) -> None:  # fmt: skip
         self.task = task
         self.run = run
         self.device = device
-        self.splits = {name: part.to(device, dtype) for name, part in task.splits.items()}
+        self.splits: Mapping[str, Examples] = splits or splits_on(task, device, getattr(torch, run.dtype))
         self.records: list[Record] = []
         self.notes: list[str] = []
         self._due = {one: frozenset(look_steps(one.looks_per_decade)) for one in run.measurements}
@@ -37,14 +50,21 @@ class Looks:
         """Keep a remark about the run."""
         self.notes.append(text)
 
-    def take(self, model: torch.nn.Module, progress: Progress) -> Ending | None:
-        """Record losses, metrics and due measurements; return DIVERGED or TARGET when the look shows it."""
+    def take(
+        self, module: Callable[[], torch.nn.Module], progress: Progress, means: Means = ask_the_module
+    ) -> Ending | None:  # fmt: skip
+        """Record losses, metrics and due measurements; return DIVERGED or TARGET when the look shows it.
+
+        Args:
+            module: Returns the model in train mode, and is called only if it is needed.
+            progress: How far the run has come.
+            means: Returns mean loss and metric on a set if it can do so without the module.
+        """
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            values = self._evaluate(model)
+            values = self._evaluate(module, means)
             for measurement, due in self._due.items():
                 if progress.step in due:
-                    values |= self._measure(measurement, model, progress)
-        model.train()
+                    values |= self._measure(measurement, module(), progress)
         self.records += [
             Record(progress.step, progress.examples, progress.seconds, quantity, value)
             for quantity, value in values.items()
@@ -54,19 +74,22 @@ class Looks:
         return Ending.TARGET if self._reached() else None
 
     @torch.no_grad()
-    def _evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-        model.eval()
+    def _evaluate(self, module: Callable[[], torch.nn.Module], means: Means) -> dict[str, float]:
         values: dict[str, float] = {}
         for name, part in self.splits.items():
-            (loss, metric), self._chunk = halving(
-                self._chunk, (), lambda size, part=part: self._means(model, part, size)
-            )
+            loss, metric = means(part) or self._asked(module(), part)
             values[f"{name}_loss"] = loss
             values[f"{name}_{self.task.metric.name}"] = metric
         if self.task.l2:
-            squares = sum(float(one.square().sum()) for one in model.parameters() if one.requires_grad)
+            squares = sum(float(one.square().sum()) for one in module().parameters() if one.requires_grad)
             values["train_objective"] = values["train_loss"] + self.task.l2 / 2 * squares
         return values
+
+    def _asked(self, model: torch.nn.Module, part: Examples) -> tuple[float, float]:
+        model.eval()
+        found, self._chunk = halving(self._chunk, (), lambda size: self._means(model, part, size))
+        model.train()
+        return found
 
     def _means(self, model: torch.nn.Module, part: Examples, size: int) -> tuple[float, float]:
         loss = metric = 0.0

@@ -1,4 +1,4 @@
-"""The reference engine: the plain PyTorch loop, one run after another."""
+"""The reference: the plain PyTorch loop, one run after another."""
 
 import itertools
 import math
@@ -53,18 +53,12 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
     looks = Looks(task, run, device)
     model = task.initialise(run.seed).to(device, dtype).train()
     optimizer = run.optimizer.build(model.parameters(), run.learning_rate)
-    buffers = list(model.buffers())
     try:
-        looks.take(model, progress)
+        looks.take(lambda: model, progress)
         started = time.perf_counter()
         for batch in batches(task, run, device, dtype):
-            share = len(batch) / run.batch_size  # of a whole batch: below 1 for a last batch that is kept
-            for group in optimizer.param_groups:
-                group["lr"] = run.learning_rate * run.schedule.factor(run.budget.used(progress)) * share
-            loss, micro_batch_size = halving(
-                micro_batch_size, buffers, lambda size, batch=batch: gradient(task, model, optimizer, batch, size)
-            )
-            optimizer.step()
+            factor = run.schedule.factor(run.budget.used(progress))
+            loss, micro_batch_size = take_step(task, run, model, optimizer, batch, factor, micro_batch_size)
             seconds = time.perf_counter() - started
             progress = Progress(progress.step + 1, progress.examples + len(batch), seconds, progress.train_size)
             if not math.isfinite(loss):
@@ -72,7 +66,7 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
             elif run.budget.used(progress) >= 1:
                 ending = Ending.BUDGET
             if ending is Ending.BUDGET or (ending is None and progress.step in LOOKS):
-                ending = looks.take(model, progress) or ending
+                ending = looks.take(lambda: model, progress) or ending
                 started = time.perf_counter() - seconds
             if ending:
                 break
@@ -85,6 +79,32 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
         raise ValueError(f"`{run.sampling}` gives no batch of {run.batch_size} from {len(task.train)} examples.")
     records = record_table(looks.records)
     return RunResult(run, ending, progress.step, progress.examples, progress.seconds, records, "; ".join(looks.notes))
+
+
+def take_step(  # noqa: PLR0913, PLR0917
+    task: Task, run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Examples, factor: float,
+    micro_batch_size: int,
+) -> tuple[float, int]:  # fmt: skip
+    """Change `model` by one step on `batch`; return the loss and the micro-batch size that fitted into memory.
+
+    Args:
+        task: What is trained.
+        run: Its learning rate, optimizer and batch size are used.
+        model: In train mode.
+        optimizer: Over the model's parameters.
+        batch: Smaller than the run's batch size where a last batch is kept: the step is then scaled by its share.
+        factor: Of the schedule.
+        micro_batch_size: Examples per forward pass to begin with.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = run.learning_rate * factor * (len(batch) / run.batch_size)
+    loss, size = halving(
+        micro_batch_size, list(model.buffers()), lambda size: gradient(task, model, optimizer, batch, size)
+    )
+    if run.optimizer.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)
+    optimizer.step()
+    return loss, size
 
 
 def batches(task: Task, run: Run, device: torch.device, dtype: torch.dtype) -> Iterator[Examples]:

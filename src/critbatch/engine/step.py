@@ -15,7 +15,7 @@ from ..task import Task
 
 
 class State(NamedTuple):
-    """All that a step changes, in a fixed order: trained parameters, the optimizer's slots for each, and buffers."""
+    """All that is a replica's own, in a fixed order: trained parameters, the optimizer's slots for each, and the rest."""
 
     parameters: list[Tensor]
     slots: list[list[Tensor]]
@@ -29,7 +29,7 @@ class Step:
 
     Attributes:
         trained: Names of the parameters that the optimizer changes.
-        kept: Names of the buffers that training carries along.
+        kept: Names of what training carries along without a gradient: buffers, and parameters that are frozen.
     """
 
     task: Task
@@ -40,18 +40,20 @@ class Step:
 
     def start(self, model: nn.Module) -> State:
         """Return copies of a model's numbers, with the optimizer's slots at zero."""
-        parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-        chosen = [parameters[name].detach().clone() for name in self.trained]
+        held = _tensors(model)
+        chosen, kept = (
+            [held[name].detach().clone(memory_format=torch.contiguous_format) for name in names]
+            for names in (self.trained, self.kept)
+        )
         slots = [[torch.zeros_like(one) for _ in range(self.optimizer.slots)] for one in chosen]
-        return State(chosen, slots, [buffers[name].detach().clone() for name in self.kept])
+        return State(chosen, slots, kept)
 
     @torch.no_grad()
     def finish(self, state: State, model: nn.Module) -> None:
         """Write the numbers of a state into `model`."""
-        parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-        for names, values, places in ((self.trained, state.parameters, parameters), (self.kept, state.buffers, buffers)):
-            for name, value in zip(names, values, strict=True):
-                places[name].copy_(value)
+        held = _tensors(model)
+        for name, value in zip((*self.trained, *self.kept), (*state.parameters, *state.buffers), strict=True):
+            held[name].copy_(value)
 
     def __call__(
         self, state: State, inputs: Tensor, targets: Tensor, coefficients: Sequence[Tensor]
@@ -105,7 +107,11 @@ def step_of(task: Task, optimizer: Optimizer, dtype: torch.dtype) -> Step:
     named = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
     trained = tuple(name for name, one in named if task.l2 or one.grad is not None)
     model = task.initialise(0).to(dtype).train()
-    return Step(task, model, optimizer, trained, tuple(name for name, _ in model.named_buffers()))
+    return Step(task, model, optimizer, trained, tuple(name for name in _tensors(model) if name not in trained))
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
 @contextlib.contextmanager

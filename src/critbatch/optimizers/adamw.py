@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -51,7 +52,7 @@ class AdamW(Optimizer):
         return 2
 
     @override
-    def coefficients(self, learning_rate: float, step: int) -> tuple[float, ...]:
+    def coefficients(self, learning_rate: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, ...]:
         corrected = learning_rate / (1 - self.beta1**step), (1 - self.beta2**step) ** 0.5
         return *corrected, 1 - learning_rate * self.weight_decay
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -52,7 +53,7 @@ class SGD(Optimizer):
         return 1 if self.momentum else 0
 
     @override
-    def coefficients(self, learning_rate: float, step: int) -> tuple[float, ...]:
+    def coefficients(self, learning_rate: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, ...]:
         return (learning_rate,)
 
     @override
