@@ -9,6 +9,7 @@ from .budgets.examples import Examples
 from .budgets.longest import Longest
 from .budgets.seconds import Seconds
 from .budgets.steps import Steps
+from .engine.population import ENGINES, Engine
 from .executor import Executor
 from .job import default_budget
 from .optimizer import Optimizer
@@ -81,6 +82,17 @@ def target(text: str, task: Task) -> Target | None:
     except ValueError as error:
         raise ValueError(f"`--target {text}`: {value!r} is no number. Write test_accuracy=0.95 or 0.95.") from error
     return Target(quantity, number, {"<": "below", ">": "above"}.get(sign, "declared"))  # pyrefly: ignore
+
+
+def engine(name: str) -> Engine:
+    """Return the engine called `name`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"`--engine {name}`: unknown. Use one of {', '.join(ENGINES)}.")
+    return name
 
 
 def optimizer(name: str, *, momentum: float, nesterov: bool, weight_decay: float | None) -> Optimizer:

@@ -54,6 +54,7 @@ LastBatchName = Annotated[str, typer.Option(help="What happens to an incomplete 
 MicroBatchSize = Annotated[int | None, typer.Option(min=1, help="Examples per forward pass (accumulation).")]
 Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
 Device = Annotated[str, typer.Option(help="As torch spells it: cpu, cuda, cuda:1.")]
+EngineName = Annotated[str, typer.Option(help="auto, population (compiled) or sequential (the plain loop).")]
 ExecutorName = Annotated[str, typer.Option(help="serial or processes.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes of one thread each.", show_default="number of cores")]
 StoreUrl = Annotated[str, typer.Option(help="Where runs are kept: a path or a database URL. Default: OUT/runs.db.")]
@@ -78,13 +79,14 @@ def demo(
     out: Out = None,
     seeds: Seeds = 5,
     workers: Workers = CORES,
+    engine: EngineName = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,
     no_progress: Quiet = False,
 ) -> None:
     """Answer the question on scikit-learn's digits, offline: `critbatch run digits --epochs 6 --steps 600`."""
     run(
-        "digits", epochs=6, steps=600, out=out, seeds=seeds, workers=workers, dry_run=dry_run, as_json=as_json,
+        "digits", epochs=6, steps=600, out=out, seeds=seeds, workers=workers, engine=engine, dry_run=dry_run, as_json=as_json,
         no_progress=no_progress,
     )  # fmt: skip
 
@@ -96,7 +98,7 @@ def run(  # noqa: PLR0913, PLR0917
     target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
     weight_decay: WeightDecay = None, schedule: ScheduleName = "constant", sampling: SamplingName = "reshuffle",
     last_batch: LastBatchName = "drop", micro_batch_size: MicroBatchSize = None, dtype: Dtype = "float32",
-    device: Device = "cpu", executor: ExecutorName = "processes", workers: Workers = CORES,
+    device: Device = "cpu", engine: EngineName = "auto", executor: ExecutorName = "processes", workers: Workers = CORES,
     store: StoreUrl = "", out: Out = None, dry_run: DryRun = False, as_json: Json = False, no_progress: Quiet = False,
 ) -> None:  # fmt: skip
     """Sweep batch size x learning rate x seed on TASK and say which batch size and learning rate to use, and why."""
@@ -117,6 +119,7 @@ def run(  # noqa: PLR0913, PLR0917
             "micro_batch_size": micro_batch_size,
             "dtype": dtype,
             "device": device,
+            "engine": arguments.engine(engine),
         }
         goal = arguments.target(target, chosen)
         if dry_run:
@@ -196,8 +199,8 @@ def print_plan(task: "Task", options: dict[str, Any], workers: int, *, as_json: 
     from .job import make_design
     from .study import expectation
 
-    device = options.pop("device")
-    document = expectation(task, make_design(task, **options), device, workers)
+    device, engine = options.pop("device"), options.pop("engine")
+    document = expectation(task, make_design(task, **options), device, workers, engine)
     if as_json:
         print_json(document)
         return
@@ -206,6 +209,12 @@ def print_plan(task: "Task", options: dict[str, Any], workers: int, *, as_json: 
         f"to {document['most_runs']} if brackets have to be extended), about {document['seconds'] / 60:.1f} minutes in "
         f"{workers} processes"
     )
+    for one in document["engine"]:
+        why = f" ({one['reason']})" if one["reason"] else ""
+        typer.echo(
+            f"  batch size {one['batch_size']}: {one['tier']} engine, {1e6 * one['step_seconds']:.3g} us a step of one "
+            f"run; plain loop {1e6 * one['plain_step_seconds']:.3g} us{why}"
+        )
 
 
 def finish(found: "Result", folder: Path, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from .record import Ending, Evidence, record_table
 from .store import Store
 from .task import Task
 
+SHARES = 6  # cohorts that each worker gets at least, in cost, so that none waits long for the last one
 Train = Callable[[Mapping[str, Task], tuple[Run, ...]], list[RunResult]]
 
 
@@ -45,7 +46,7 @@ def execute(  # noqa: PLR0913
         store: Where finished runs are looked up and results are kept.
         executor: Where cohorts are trained.
         train: Trains a cohort. A module-level function. What it raises makes the cohort's runs FAILED.
-        cohort_size: The largest number of runs that train together.
+        cohort_size: The largest number of runs that train together; fewer where the workers would finish unevenly.
         cost: What a run is expected to take, in any unit: long ones start first.
         on_result: Called with each new result once the store has it.
 
@@ -57,7 +58,8 @@ def execute(  # noqa: PLR0913
     wanting = [run for run in plan.runs if run.id not in finished]
     check_tasks(tasks, wanting)
     needed = {run.task: tasks[run.task] for run in wanting}
-    groups = cohorts(wanting, cohort_size, cost)
+    dearest = sum(map(cost, wanting)) / (executor.workers * SHARES)
+    groups = cohorts(wanting, cohort_size, cost, dearest=dearest)
     with contextlib.closing(executor.map(attempt, (needed, train), groups)) as outcomes:
         for cohort, outcome in outcomes:
             results = failed(cohort, outcome.reason) if isinstance(outcome, Lost) else outcome

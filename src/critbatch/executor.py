@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, final
+from types import TracebackType
+from typing import Self, TypeVar, final
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -19,7 +20,23 @@ class Lost:
 
 
 class Executor(ABC):
-    """Something with a `map`. Results come back to the caller, which is the only writer."""
+    """Something with a `map`. Results come back to the caller, which is the only writer.
+
+    Entered as a context, an executor may keep its workers from one `map` to the next; they end with the context.
+
+    Attributes:
+        workers: How many items are worked on at once.
+    """
+
+    workers: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
 
     @abstractmethod
     def map(

@@ -17,6 +17,7 @@ from .budgets.longest import Longest
 from .budgets.steps import Steps
 from .curve import Fit
 from .design import Design, default_batch_sizes
+from .engine.population import ENGINES, Engine
 from .executor import Executor
 from .executors.serial import Serial
 from .finding import Finding, Recommendation, to_json
@@ -91,7 +92,7 @@ def run(  # noqa: PLR0913
     task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), learning_rates: Iterable[SupportsFloat] = (), seeds: int = SEEDS,
     budget: Budget | None = None, target: Target | None = None, optimizer: Optimizer | None = None,
     schedule: Schedule | None = None, sampling: Sampling | None = None, micro_batch_size: int | None = None,
-    dtype: str = "float32", device: str = "cpu", executor: Executor | None = None, store: Store | None = None,
+    dtype: str = "float32", device: str = "cpu", engine: Engine = "auto", executor: Executor | None = None, store: Store | None = None,
     out: str | Path | None = None, progress: bool = True, command: str = "critbatch.run",
 ) -> Result:  # fmt: skip
     """Sweep batch size x learning rate x seed on `task` and return what was found.
@@ -111,6 +112,9 @@ def run(  # noqa: PLR0913
         micro_batch_size: Examples per forward pass, for accumulation.
         dtype: "float32" or "float64".
         device: As torch spells it.
+        engine: "auto" trains runs together in a compiled step where measurements say that it saves time, "population"
+            wherever it can be done, "sequential" never: one run after another in the plain loop. The numbers are the
+            same up to rounding.
         executor: The default is `Serial()`; `Processes()` uses every core and needs a task that can be sent there.
         store: The default is SQLite in `out`/runs.db.
         out: Folder for runs.db and result.json; the default is critbatch-results/NAME.
@@ -123,12 +127,15 @@ def run(  # noqa: PLR0913
     )  # fmt: skip
     design.check(task)
     check_device(device)
+    if engine not in ENGINES:
+        raise ValueError(f"`critbatch.run(engine={engine!r})`: unknown. Use one of {', '.join(ENGINES)}.")
     folder = Path(out) if out is not None else default_folder(task.name)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as open_things:
         kept = store or open_things.enter_context(Sql(folder / "runs.db"))
         bar = open_things.enter_context(Bar(task_facts(task, target or task.target))) if progress else Silent()
-        shop = Workshop(kept, executor or Serial(), device=device, watcher=bar, command=command, target=target)
+        hands = open_things.enter_context(executor or Serial())
+        shop = Workshop(kept, hands, device=device, engine=engine, watcher=bar, command=command, target=target)
         result = Result(*carry_out(task, design, shop))
     write_json(result, folder / "result.json")
     return result

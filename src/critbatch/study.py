@@ -5,13 +5,11 @@ import functools
 import math
 import os
 import platform
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol, final, runtime_checkable
 
-import numpy as np
 import torch
 
 from .advice import recommend
@@ -23,7 +21,7 @@ from .budgets.seconds import Seconds
 from .budgets.steps import Steps
 from .curves.hyperbola import Hyperbola
 from .design import MOST_EXTENSIONS, Design
-from .engine.sequential import train
+from .engine.population import Engine, look_seconds, survey, train
 from .execute import execute
 from .executor import Executor
 from .finding import Finding, TaskFacts
@@ -40,8 +38,8 @@ from .task import Target, Task
 
 RULES: dict[str, ScalingRule] = {"constant": Constant(), "square_root": SquareRoot(), "linear": Linear()}
 PACKAGES = ("critbatch", "torch", "numpy", "scipy", "polars", "scikit-learn")
-CALIBRATION_STEPS = 20
-OVERHEAD_EXAMPLES = 300  # a step of a small model costs about as much as this many further examples
+COHORT = 64  # runs that may train together
+OVERHEAD_EXAMPLES = {"sequential": 300, "population": 10, "auto": 10}  # what a step costs besides, in examples
 
 
 @runtime_checkable
@@ -74,6 +72,7 @@ class Workshop:
     store: Store
     executor: Executor
     device: str = "cpu"
+    engine: Engine = "auto"
     watcher: Watcher = dataclasses.field(default_factory=Silent)
     command: str = ""
     target: Target | None = None
@@ -88,6 +87,7 @@ class Progress:
         self.design = design
         self.workshop = workshop
         self.facts = task_facts(task, workshop.target or task.target)
+        self.planned = planned_steps(task, design)
         self.plan = Plan(())
 
     def run(self, stage: str, more: Plan) -> Evidence:
@@ -95,7 +95,7 @@ class Progress:
         shop = self.workshop
         self.plan += more
         shop.store.put_study(self.study())
-        cost = functools.partial(expected_cost, train_size=len(self.task.train))
+        cost = functools.partial(expected_cost, train_size=len(self.task.train), engine=shop.engine)
         done = shop.store.finished(one.id for one in more.runs)
         shop.watcher.stage(stage, {one.id: cost(one) for one in more.runs if one.id not in done})
         return execute(
@@ -103,7 +103,8 @@ class Progress:
             {self.task.name: self.task},
             store=shop.store,
             executor=shop.executor,
-            train=functools.partial(train, device=shop.device),
+            train=functools.partial(train, device=shop.device, engine=shop.engine, planned=self.planned),
+            cohort_size=1 if shop.engine == "sequential" else COHORT,
             cost=cost,
             on_result=shop.watcher.finished,
         )
@@ -181,26 +182,32 @@ def analyse(study: Study, evidence: Evidence) -> Finding:
     return recommend(assemble(evidence, facts, circumstances, curve=Hyperbola(), rules=RULES))
 
 
-def expectation(task: Task, design: Design, device: str, workers: int) -> dict[str, Any]:
-    """Return what a study will take: runs, at most how many, and seconds, from two short trainings on this device.
+def expectation(task: Task, design: Design, device: str, workers: int, engine: Engine) -> dict[str, Any]:
+    """Return what a study will take: runs, at most how many, seconds, and which engine trains each batch size.
 
-    The time per step is measured at the smallest and the largest batch size and taken to be linear between.
+    Steps and looks are timed at each batch size on this device, in the engine that the sweep would choose there.
     """
     design.check(task)
     check_device(device)
-    ends = sorted({design.batch_sizes[0], design.batch_sizes[-1]})
-    times = [_step_and_look_seconds(task, design, size, device) for size in ends]
-    size = len(task.train)
-    total = 0.0
     runs, most = design.size()
-    for batch_size in design.batch_sizes:
-        step = float(np.interp(batch_size, ends, [one for one, _ in times]))
-        seconds = _budget_seconds(design.budget, batch_size, size, step)
-        looks = sum(look <= seconds / step for look in look_steps())
-        total += (seconds + looks * max(look for _, look in times)) * runs / len(design.batch_sizes)
+    tiers, total = [], 0.0
+    planned = planned_steps(task, design)
+    rates = tuple(design.learning_rates[:1]) or (design.optimizer.first_learning_rate,)
+    for size in design.batch_sizes:
+        one = dataclasses.replace(design, batch_sizes=(size,), seeds=design.seeds[:1], learning_rates=rates)
+        run = one.grid(task, {}).runs[0]
+        chosen = survey(task, run, torch.device(device), engine, planned[size])
+        seconds = _budget_seconds(design.budget, size, len(task.train), chosen.seconds)
+        looks = sum(step <= seconds / chosen.seconds for step in look_steps())
+        seconds += looks * look_seconds(task, run, torch.device(device), chosen)
+        total += seconds * runs / len(design.batch_sizes)
+        tiers.append({
+            "batch_size": size, "tier": chosen.tier, "reason": chosen.reason, "step_seconds": chosen.seconds,
+            "plain_step_seconds": chosen.plain_seconds, "run_seconds": seconds,
+        })  # fmt: skip
     return {
         "task": task.name, "batch_sizes": list(design.batch_sizes), "seeds": len(design.seeds), "runs": runs,
-        "most_runs": most, "seconds": total / workers, "workers": workers,
+        "most_runs": most, "seconds": total / workers, "workers": workers, "engine": tiers,
     }  # fmt: skip
 
 
@@ -208,19 +215,6 @@ def _budget_seconds(budget: Budget, batch_size: int, train_size: int, step: floa
     if isinstance(budget, Longest):
         return max(_budget_seconds(one, batch_size, train_size, step) for one in budget.budgets)
     return budget.seconds if isinstance(budget, Seconds) else budget.most_steps(batch_size, train_size) * step
-
-
-def _step_and_look_seconds(task: Task, design: Design, batch_size: int, device: str) -> tuple[float, float]:
-    rates = [design.optimizer.first_learning_rate]
-    short = dataclasses.replace(
-        design, batch_sizes=(batch_size,), seeds=(0,), learning_rates=tuple(rates), budget=Steps(CALIBRATION_STEPS)
-    )
-    plan = short.grid(task, {})
-    train({task.name: task}, plan.runs, device)  # warm-up
-    started = time.perf_counter()
-    result = train({task.name: task}, plan.runs, device)[0]
-    looking = time.perf_counter() - started - result.seconds
-    return result.seconds / max(result.steps, 1), looking / max(result.records["step"].n_unique(), 1)
 
 
 def task_facts(task: Task, target: Target | None) -> TaskFacts:
@@ -245,10 +239,16 @@ def task_facts(task: Task, target: Target | None) -> TaskFacts:
     )
 
 
-def expected_cost(run: Run, train_size: int) -> float:
+def expected_cost(run: Run, train_size: int, engine: Engine) -> float:
     """Return what a run should take, in examples: those it sees, and a constant for each step."""
     steps = run.budget.most_steps(run.batch_size, train_size)
-    return 1.0 if math.isinf(steps) else steps * (run.batch_size + OVERHEAD_EXAMPLES)
+    return 1.0 if math.isinf(steps) else steps * (run.batch_size + OVERHEAD_EXAMPLES[engine])
+
+
+def planned_steps(task: Task, design: Design) -> dict[int, float]:
+    """Return the steps of all runs of each batch size together."""
+    runs = design.size()[0] / len(design.batch_sizes)
+    return {size: design.budget.most_steps(size, len(task.train)) * runs for size in design.batch_sizes}
 
 
 def versions() -> dict[str, str]:

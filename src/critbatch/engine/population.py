@@ -3,16 +3,19 @@
 import dataclasses
 import logging
 import math
+import time
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
 
+from ..budget import Progress
 from ..data import Examples
 from ..plan import Run, RunResult
 from ..task import Task
 from . import sequential
-from .choice import Choice, choose
+from .choice import TOO_SHORT, Choice, choose, plain_step_seconds
+from .looks import Looks, ask_the_module
 from .native.values import Unsupported
 from .together import train_together
 
@@ -41,19 +44,40 @@ def train(
     task, run = tasks[cohort[0].task], cohort[0]
     if engine == "sequential":
         return sequential.train(tasks, cohort, device)
-    reason = obstacle(task, run)
-    if not reason:
-        steps = (planned or {}).get(run.batch_size) or most_steps(task, run) * len(cohort)
-        chosen = choose(task, run, torch.device(device), steps=steps, is_forced=engine == "population")
-        found = _together(task, cohort, torch.device(device), chosen)
-        if isinstance(found, list):
-            return found
-        reason = found
+    steps = (planned or {}).get(run.batch_size) or most_steps(task, run) * len(cohort)
+    chosen = survey(task, run, torch.device(device), engine, steps)
+    found = _together(task, cohort, torch.device(device), chosen)
+    if isinstance(found, list):
+        return found
+    reason = "" if found == TOO_SHORT else found
     note = f"trained in the plain loop: {reason}" if reason else ""
     if note:
         _say(f"{task.name}, batch size {run.batch_size}: {note}")
     results = sequential.train(tasks, cohort, device)
     return [dataclasses.replace(one, note="; ".join(filter(None, [one.note, note]))) for one in results]
+
+
+def survey(task: Task, run: Run, device: torch.device, engine: Engine, steps: float) -> Choice:
+    """Return which tier trains runs like `run`, of which `steps` steps are planned, and what a step takes there."""
+    reason = "" if engine == "sequential" else obstacle(task, run)
+    if engine == "sequential" or reason:
+        plain = plain_step_seconds(task, run, device)
+        return Choice("plain", reason, plain, plain)
+    return choose(task, run, device, steps=steps, is_forced=engine == "population")
+
+
+def look_seconds(task: Task, run: Run, device: torch.device, chosen: Choice) -> float:
+    """Return what it takes to evaluate a run once in the chosen tier."""
+    looks = Looks(task, run, device)
+    model = task.initialise(run.seed).to(device, getattr(torch, run.dtype)).train()
+    replicas = chosen.prepared.replicas(task, [run]) if chosen.prepared else None
+    means = ask_the_module if replicas is None else lambda part: replicas.means(0, part)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        looks.take(lambda: model, Progress(0, 0, 0.0, len(task.train)), means)
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def _together(task: Task, cohort: tuple[Run, ...], device: torch.device, chosen: Choice) -> list[RunResult] | str:

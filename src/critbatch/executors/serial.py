@@ -12,6 +12,8 @@ from ..executor import Executor, Item, Lost, Result, Shared
 class Serial(Executor):
     """Works in this process: needs nothing importable, and a debugger can follow. If the process dies, all stops."""
 
+    workers: int = 1
+
     @override
     def map(
         self, function: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]

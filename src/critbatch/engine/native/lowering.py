@@ -74,7 +74,7 @@ class Lowering:
         return self.memory(self.expand(self.cast(new, old.dtype), old.shape))
 
     def _call(self, node: fx.Node, look: Callable[[Any], Any]) -> Any:
-        name = str(node.target).removeprefix("aten.").split(".")[0]
+        name = str(node.target).removeprefix("aten.").removeprefix("prims.").split(".")[0]
         if "getitem" in name:
             return look(node.args[0])[node.args[1]]
         arguments = fx.node.map_arg(node.args, look)

@@ -468,7 +468,7 @@ def _avg_pool_backward(low: Lowering, given: tuple[Any, ...], options: dict[str,
 
 HANDLERS: dict[str, Handler] = {
     "view": _view, "_unsafe_view": _view, "reshape": _view, "clone": _same, "alias": _same, "detach": _same,
-    "lift_fresh_copy": _same, "_to_copy": _same, "contiguous": _same, "permute": _permute, "transpose": _transpose,
+    "lift_fresh_copy": _same, "_to_copy": _same, "convert_element_type": _same, "contiguous": _same, "permute": _permute, "transpose": _transpose,
     "t": _transpose, "expand": _expand, "unsqueeze": _unsqueeze, "squeeze": _squeeze, "slice": _slice,
     "select": _select, "split_with_sizes": _split, "split": _split, "unbind": _unbind, "full": _full,
     "full_like": _full, "zeros": _zeros, "zeros_like": _zeros, "empty": _zeros, "empty_like": _zeros,

@@ -4,16 +4,18 @@ import os
 import pickle
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, final
+from types import TracebackType
+from typing import Any, Self, final
 
 from typing_extensions import override
 
 from ...executor import Executor, Item, Lost, Result, Shared
-from .pool import _Pool
+from .pool import PATIENCE_SECONDS, _Pool
 from .worker import WHAT_TO_DO, call, ready
 
 _Parcels = deque[tuple[Item, bytes]]
@@ -42,11 +44,23 @@ class Processes(Executor):
 
     workers: int = field(default_factory=cores)
     attempts: int = 3
+    _kept: list["_Kept"] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, value in (("workers", self.workers), ("attempts", self.attempts)):
             if value < 1:
                 raise ValueError(f"`Processes({name}={value})`: must be at least 1.")
+
+    @override
+    def __enter__(self) -> Self:
+        self._kept.append(_Kept())
+        return self
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kept.pop().end(patience=PATIENCE_SECONDS if kind is None else 0.0)
 
     @override
     def map(
@@ -69,7 +83,7 @@ class Processes(Executor):
         under_way: dict[Future[bytes], tuple[Item, bytes]] = {}
         suspects: list[tuple[Item, bytes]] = []
         done: list[tuple[Item, Any]] = []
-        with _Pool(workers, work) as pool:
+        with self._pool(workers, work) as pool:
             while True:
                 while waiting and not suspects and len(under_way) < workers:
                     future = pool.submit(call, waiting[0][1])
@@ -85,6 +99,19 @@ class Processes(Executor):
                     else:
                         done.append((item, pickle.loads(future.result())))
 
+    @contextmanager
+    def _pool(self, workers: int, work: bytes) -> Iterator[_Pool]:
+        """Use workers that know the work: those kept from the last call, or new ones."""
+        kept = self._kept[-1] if self._kept else _Kept()
+        pool = kept.take(workers, work)
+        try:
+            yield pool
+        except BaseException:
+            kept.end(patience=0.0)
+            raise
+        if not self._kept:
+            kept.end(patience=PATIENCE_SECONDS)
+
     def _insist(self, alone: _Pool, parcel: bytes) -> Any:
         ends: list[str] = []
         while len(ends) < self.attempts:
@@ -95,6 +122,26 @@ class Processes(Executor):
                 return pickle.loads(future.result())
             ends += map(_end, alone.stop())
         return Lost(f"its worker process died {len(ends)} times ({', '.join(dict.fromkeys(ends))})")
+
+
+@final
+class _Kept:
+    """The pool that goes on from one call to the next, as long as the work is the same and there are enough workers."""
+
+    def __init__(self) -> None:
+        self._pool: _Pool | None = None
+        self._known: tuple[int, bytes] = (0, b"")
+
+    def take(self, workers: int, work: bytes) -> _Pool:
+        if self._pool is None or self._known[0] < workers or self._known[1] != work:
+            self.end(patience=PATIENCE_SECONDS)
+            self._pool, self._known = _Pool(workers, work), (workers, work)
+        return self._pool
+
+    def end(self, patience: float) -> None:
+        if self._pool is not None:
+            self._pool.stop(patience)
+        self._pool = None
 
 
 def _pickled(value: object) -> bytes:

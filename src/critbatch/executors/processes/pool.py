@@ -15,8 +15,12 @@ from typing import Any, Self, final
 
 from .worker import prepare
 
-# A process per core and a thread per process: threads of several processes wait for each other.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+# A process per core and a thread per process: threads of several processes wait for each other. And glibc shall keep
+# freed memory: giving it back and asking again costs hundreds of page faults a step.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_TOP_PAD_": str(2**26),
+}  # fmt: skip
 LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
 

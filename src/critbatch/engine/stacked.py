@@ -1,0 +1,516 @@
+"""The stacked engine: the replicas of a cohort as one set of tensors [replica, ...], stepped by `torch.func.vmap`."""
+
+import contextlib
+import copy
+import dataclasses
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from typing_extensions import override
+
+from ..data import Examples
+from ..randomness import generator
+from .memory import halving
+from .native.values import Unsupported
+from .replicas import Block, Replicas
+from .step import State, Step, differentiable
+
+aten = torch.ops.aten
+# Random operations, and the method that fills memory with what they draw.
+IN_PLACE = {aten.bernoulli_.float: Tensor.bernoulli_, aten.uniform_.default: Tensor.uniform_,
+            aten.normal_.default: Tensor.normal_}  # fmt: skip
+FRESH = {aten.rand: Tensor.uniform_, aten.rand_like: Tensor.uniform_, aten.randn: Tensor.normal_,
+         aten.randn_like: Tensor.normal_}  # fmt: skip
+LONGEST_SPAN = 64  # steps whose indices, coefficients and noise are sent to the device at once
+SPAN_BYTES = 2**26
+WARM_UPS = 3  # steps outside of a graph before one is captured, as torch asks for
+EVALUATED = 2**16  # examples times replicas in one evaluation
+
+Move = Callable[[State, Tensor, Tensor, Sequence[Tensor]], tuple[Tensor, State]]
+
+
+@final
+@dataclass(frozen=True)
+class _Draw:
+    """One random draw of the plain model: torch fills memory in the order of the strides."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+    fill: Callable[..., Tensor]
+    numbers: tuple[float, ...]
+
+    def into(self, place: Tensor, stream: torch.Generator) -> None:
+        """Write into `place` what the plain model draws next from `stream`."""
+        drawn = torch.empty_strided(self.shape, self.strides, dtype=self.dtype)
+        place.copy_(self.fill(drawn, *self.numbers, generator=stream))
+
+
+@final
+class _Watch(TorchDispatchMode):
+    """Notes every random draw of a plain module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[_Draw] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not _is_random(func):
+            return found
+        numbers: tuple[float, ...] = ()
+        if func in IN_PLACE:
+            fill, numbers = IN_PLACE[func], tuple(args[1:])
+        elif func is aten.bernoulli.p:
+            fill, numbers = Tensor.bernoulli_, (args[1],)
+        elif func.overloadpacket in FRESH:
+            fill = FRESH[func.overloadpacket]
+        else:
+            raise Unsupported(f"it draws random numbers with {func}, whose stream cannot be followed")
+        if (kwargs or {}).get("generator") is not None:
+            raise Unsupported("it draws random numbers from a generator of its own")
+        self.seen.append(_Draw(tuple(found.shape), tuple(found.stride()), found.dtype, fill, numbers))
+        return found
+
+
+@final
+class _Substituted(TorchDispatchMode):
+    """Puts given numbers [replica, ...] in place of random draws. It sees the operations that vmap has made."""
+
+    def __init__(self, noise: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.left = list(noise)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not _is_random(func):
+            return func(*args, **(kwargs or {}))
+        if not self.left:
+            raise Unsupported(f"stacked it draws random numbers with {func} that it does not draw alone")
+        noise = self.left.pop(0)
+        shape = torch.Size(args[0]) if isinstance(args[0], (list, tuple)) else args[0].shape
+        if noise.shape != shape:
+            raise Unsupported(f"stacked its random numbers have shape {tuple(shape)}, not {tuple(noise.shape)}")
+        if func in IN_PLACE:
+            return cast(Tensor, args[0]).copy_(noise)
+        if func is aten.native_dropout.default:  # the fused form of CUDA: whole result, then what is kept
+            return args[0] * noise / (1 - args[1]), noise.bool()
+        if func is aten.bernoulli.p or func.overloadpacket in FRESH:
+            return noise.clone()
+        raise Unsupported(f"it draws random numbers with {func}, which cannot be replaced")
+
+
+@final
+class _FixedMemory:
+    """Steps whose inputs and results stay where they are in memory, as a CUDA graph needs it.
+
+    The state is changed in place. A counter on the device says which step of the span is next, so that replaying the
+    graph is all that a step takes. On a CPU the same step runs without a graph.
+    """
+
+    def __init__(self, move: Move, state: State, span: Sequence[Tensor], capacity: int) -> None:
+        self.note: str = ""
+        self._move = move
+        self._state = state
+        self._span = [one.new_empty((capacity, *one.shape[1:])) for one in span]
+        self._counter = span[0].new_zeros(1)
+        self._losses = span[1].new_zeros((capacity, span[1].shape[1]))
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream = torch.cuda.Stream(self._counter.device) if self._counter.is_cuda else None
+        self._warm = 0
+
+    def run(self, span: Sequence[Tensor]) -> Tensor:
+        """Take the steps of the span; return losses, (step, row)."""
+        for place, values in zip(self._span, span, strict=True):
+            place[: len(values)].copy_(values)
+        self._counter.zero_()
+        for _ in span[0]:
+            if self._stream is None:
+                self._once()
+            else:
+                self._replay(self._stream)
+        return self._losses[: len(span[0])].clone()
+
+    def _once(self) -> None:
+        index, coefficients, *noise = (one.index_select(0, self._counter)[0] for one in self._span)
+        losses, moved = self._move(self._state, index, coefficients, noise)
+        places, values = tree_flatten(self._state)[0], tree_flatten(moved)[0]
+        held = {one.untyped_storage().data_ptr() for one in places}
+        # a new slot may be an old parameter, which is about to be overwritten
+        values = [one.clone() if one.untyped_storage().data_ptr() in held else one for one in values]
+        for place, value in zip(places, values, strict=True):
+            place.copy_(value)
+        self._losses.index_copy_(0, self._counter, losses[None])
+        self._counter.add_(1)
+
+    def _replay(self, stream: torch.cuda.Stream) -> None:
+        """Take a step from the graph; the first steps, which torch asks for before it can be captured, without."""
+        if self._graph is None and self._warm == WARM_UPS and not self.note:
+            self._capture(stream)
+        if self._graph is not None:
+            self._graph.replay()
+            return
+        main = torch.cuda.current_stream(self._counter.device)
+        stream.wait_stream(main)
+        with torch.cuda.stream(stream):
+            self._once()
+        main.wait_stream(stream)
+        self._warm += self._warm < WARM_UPS
+
+    def _capture(self, stream: torch.cuda.Stream) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # nothing runs while a graph is captured: a failure leaves state and counter as they were
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                self._once()
+            self._graph = graph
+        except Exception as error:  # noqa: BLE001  the steps run all the same
+            torch.cuda.synchronize(self._counter.device)
+            self.note = f"its step could not be captured in a CUDA graph ({_said(error)}), so that steps are slower"
+
+
+@final
+class _Pool:
+    """The training examples of all slots in one set, which stays where it is in memory while its size does."""
+
+    def __init__(self) -> None:
+        self.whole: Examples = Examples(torch.empty(0), torch.empty(0))
+        self._parts: dict[tuple[int, int], Examples] = {}
+
+    def hold(self, parts: Sequence[Examples]) -> tuple[list[int], bool]:
+        """Take over the data of every slot; return where each begins, and whether the set has moved in memory."""
+        distinct = {(id(one.inputs), id(one.targets)): one for one in parts}
+        ends = itertools.accumulate(map(len, distinct.values()))
+        starts = dict(zip(distinct, (0, *ends), strict=False))
+        first = [starts[id(one.inputs), id(one.targets)] for one in parts]
+        before, self._parts = self._parts, distinct
+        if list(before) == list(distinct):
+            return first, False
+        joined = next(iter(distinct.values()))
+        if before or len(distinct) > 1:
+            each = distinct.values()
+            joined = Examples(torch.cat([one.inputs for one in each]), torch.cat([one.targets for one in each]))
+        is_own = all(one.inputs is not self.whole.inputs for one in before.values())
+        if is_own and joined.inputs.shape == self.whole.inputs.shape:
+            self.whole.inputs.copy_(joined.inputs)
+            self.whole.targets.copy_(joined.targets)
+            return first, False
+        self.whole = joined
+        return first, True
+
+
+@final
+class StackedReplicas(Replicas):
+    """Parameters, slots and buffers of all replicas, stacked on a device.
+
+    A replica that is no longer active is put aside with its numbers; its row computes along until half of the rows are
+    such, and is then dropped: at most log2(M) times. What a module draws comes from its run's own stream on the CPU:
+    there, masks are those of the plain loop. On CUDA the plain loop draws on the device, so that only the distribution
+    agrees.
+
+    Attributes:
+        note: What had to be done in a slower way, in plain sentences; empty if nothing.
+    """
+
+    def __init__(
+        self, step: Step, models: Sequence[nn.Module], seeds: Sequence[int], device: torch.device, dtype: torch.dtype,
+        *, use_graphs: bool | None = None, looks_together: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Stack the replicas.
+
+        Args:
+            step: Of one replica.
+            models: The freshly initialised modules of the runs, in their order.
+            seeds: Of the runs; those of one seed share data and order.
+            device: Where to train.
+            dtype: Of floating parameters and buffers.
+            use_graphs: Whether steps run in fixed memory, on CUDA as a captured graph. None: on CUDA.
+            looks_together: Whether `means` evaluates all replicas at once. None: on CUDA.
+
+        Raises:
+            Unsupported: If the model cannot be vectorised.
+        """
+        plain = step.model
+        model = copy.deepcopy(models[0]).to(device, dtype).train()
+        step = dataclasses.replace(step, model=model, kept=(*step.kept, *_own(step, models)))
+        self.note: str = ""
+        self._step, self._plain, self._device, self._dtype = step, plain, device, dtype
+        self._module = copy.deepcopy(model)
+        self._viewed = copy.deepcopy(model).eval().requires_grad_(False)
+        model.requires_grad_(False)
+        self._seeds, self._rows = list(seeds), list(range(len(models)))
+        self._streams = [generator(seed, "forward") for seed in seeds]
+        self._taken = [0] * len(models)
+        self._state = _stacked(step, models, device, dtype)
+        self._aside: dict[int, State] = {}
+        self._pool = _Pool()
+        self._draws: dict[int, tuple[_Draw, ...]] = {}
+        self._fixed: dict[int, _FixedMemory] = {}
+        self._use_graphs = device.type == "cuda" if use_graphs is None else use_graphs
+        self._looks_together = device.type == "cuda" if looks_together is None else looks_together
+        self._seen: dict[tuple[int, int], tuple[Examples, list[tuple[float, float]]]] = {}
+        self._chunk = max(EVALUATED // len(models), 1)
+        self._is_recurrent = any(isinstance(one, nn.RNNBase) for one in model.modules())
+        self._vmapped = vmap(step, randomness="different")
+        self._place()
+        self._try()
+
+    @override
+    def advance(self, active: Sequence[int], block: Block) -> list[Tensor]:
+        if not active:
+            return []
+        self._seen.clear()
+        self._arrange(active)
+        live = {self._seeds[replica] for replica in active}
+        sources = [seed if seed in live else self._seeds[active[0]] for seed in self._slots]
+        starts, has_moved = self._pool.hold([block.data[seed] for seed in sources])
+        if has_moved:
+            self._fixed.clear()
+        index = torch.stack([block.index[seed] + start for seed, start in zip(sources, starts, strict=True)], 1)
+        coefficients = self._by_row(active, torch.from_numpy(block.coefficients).to(self._dtype))
+        draws = self._draws_of(index.shape[2], self._pool.whole.inputs)
+        length = self._span_length(index, draws)
+        losses: list[Tensor] = []
+        with torch.no_grad(), self._plain_operations():
+            for rows, numbers in zip(index.split(length), coefficients.split(length), strict=True):
+                noise = self._noise(active, draws, len(rows))
+                span = [self._send(one) for one in (rows, numbers, *noise)]
+                losses.append(self._in_place(span, length) if self._use_graphs else self._direct(span))
+        for replica in active:
+            self._taken[replica] += len(index)
+        table = torch.cat(losses).cpu()
+        return [_until_not_finite(table[:, self._rows.index(replica)]) for replica in active]
+
+    @override
+    def module(self, replica: int) -> nn.Module:
+        state, places = self._one(replica), _named(self._module)
+        names = (*self._step.trained, *self._step.kept)
+        with torch.no_grad():
+            for name, value in zip(names, (*state.parameters, *state.buffers), strict=True):
+                places[name].copy_(value)
+        return self._module.train()
+
+    @override
+    def means(self, replica: int, part: Examples) -> tuple[float, float] | None:
+        if not self._looks_together or replica in self._aside:
+            return None
+        key = (id(part.inputs), id(part.targets))
+        if key not in self._seen:
+            try:
+                self._seen[key] = (part, self._evaluate(part))
+            except Exception as error:  # noqa: BLE001  the module is asked instead
+                self._looks_together = False
+                self._add(f"its evaluation cannot be vectorised ({_said(error)}); replicas are evaluated one by one")
+                return None
+        return self._seen[key][1][self._rows.index(replica)]
+
+    def _arrange(self, active: Sequence[int]) -> None:
+        """Put inactive replicas aside, and drop their rows once they are half of all."""
+        for replica in set(self._rows) - set(active) - set(self._aside):
+            self._aside[replica] = tree_map(Tensor.clone, self._one(replica))
+        if 2 * len(active) <= len(self._rows) or not self._aside.keys().isdisjoint(active):
+            each = [tree_flatten(self._one(replica)) for replica in active]
+            self._state = tree_unflatten(
+                [torch.stack(same) for same in zip(*(flat for flat, _ in each), strict=True)], each[0][1]
+            )
+            self._rows = list(active)
+            self._place()
+            for replica in active:
+                self._aside.pop(replica, None)
+
+    def _place(self) -> None:
+        self._slots = list(dict.fromkeys(self._seeds[replica] for replica in self._rows))
+        slots = [self._slots.index(self._seeds[replica]) for replica in self._rows]
+        self._slot_of_row = torch.tensor(slots, device=self._device)
+        self._fixed.clear()
+
+    def _one(self, replica: int) -> State:
+        """Return the numbers of a replica; they are views while it has a row."""
+        if replica in self._aside:
+            return self._aside[replica]
+        row = self._rows.index(replica)
+        return tree_map(lambda one: one[row], self._state)
+
+    def _by_row(self, active: Sequence[int], coefficients: Tensor) -> Tensor:
+        """Return coefficients as (step, row, coefficient); rows of inactive replicas get some that do no harm."""
+        order = [active.index(replica) if replica in active else 0 for replica in self._rows]
+        return coefficients[order].transpose(0, 1).contiguous()
+
+    def _draws_of(self, size: int, inputs: Tensor) -> tuple[_Draw, ...]:
+        """Return what the plain model draws in a step of `size` examples."""
+        if size not in self._draws:
+            watch = _Watch()
+            batch = inputs[:1].cpu().expand(size, *inputs.shape[1:]).contiguous()
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), differentiable(), watch:
+                copy.deepcopy(self._plain).cpu().train()(batch)
+            self._draws[size] = tuple(watch.seen)
+        return self._draws[size]
+
+    def _span_length(self, index: Tensor, draws: Iterable[_Draw]) -> int:
+        each = sum(math.prod(one.shape) * one.dtype.itemsize for one in draws) * len(self._rows)
+        return max(1, min(LONGEST_SPAN, SPAN_BYTES // (each + index[0].nbytes)))
+
+    def _noise(self, active: Sequence[int], draws: Sequence[_Draw], steps: int) -> list[Tensor]:
+        """Return (step, row, ...) for each draw. Replicas of one seed that have come equally far share it."""
+        noise = [torch.zeros((steps, len(self._rows), *one.shape), dtype=one.dtype) for one in draws]
+        alike: dict[tuple[int, int], list[int]] = {}
+        for replica in active if noise else ():
+            alike.setdefault((self._seeds[replica], self._taken[replica]), []).append(replica)
+        for first, *others in alike.values():
+            row, stream = self._rows.index(first), self._streams[first]
+            for step in range(steps):
+                for one, draw in zip(noise, draws, strict=True):
+                    draw.into(one[step, row], stream)
+            for other in others:
+                self._streams[other].set_state(stream.get_state())
+                for one in noise:
+                    one[:, self._rows.index(other)] = one[:, row]
+        return noise
+
+    def _send(self, values: Tensor) -> Tensor:
+        if self._device.type == "cuda":
+            return values.pin_memory().to(self._device, non_blocking=True)
+        return values.to(self._device)
+
+    def _in_place(self, span: Sequence[Tensor], capacity: int) -> Tensor:
+        size = span[0].shape[2]
+        if size not in self._fixed:
+            self._fixed[size] = _FixedMemory(self._move, self._state, span, capacity)
+        losses = self._fixed[size].run(span)
+        if self._fixed[size].note:
+            self._add(self._fixed[size].note)
+        return losses
+
+    def _direct(self, span: Sequence[Tensor]) -> Tensor:
+        losses = []
+        for index, coefficients, *noise in zip(*span, strict=True):
+            loss, self._state = self._move(self._state, index, coefficients, noise)
+            losses.append(loss)
+        return torch.stack(losses)
+
+    def _move(
+        self, state: State, index: Tensor, coefficients: Tensor, noise: Sequence[Tensor]
+    ) -> tuple[Tensor, State]:  # fmt: skip
+        """Return losses (row) and state after one step with examples (slot, example), coefficients (row, coefficient)."""
+        chosen = index.index_select(0, self._slot_of_row)
+        inputs, targets = (
+            one.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
+            for one in (self._pool.whole.inputs, self._pool.whole.targets)
+        )
+        if not noise:
+            return self._vmapped(state, inputs, targets, coefficients.unbind(-1))
+        return self._substituted(state, (inputs, targets), coefficients, noise)
+
+    def _substituted(
+        self, state: State, batch: tuple[Tensor, Tensor], coefficients: Tensor, noise: Sequence[Tensor]
+    ) -> tuple[Tensor, State]:  # fmt: skip
+        with _Substituted(noise) as given:
+            moved = self._vmapped(state, *batch, coefficients.unbind(-1))
+        if given.left:
+            raise Unsupported("stacked it draws fewer random numbers than alone")
+        return moved
+
+    def _try(self) -> None:
+        """Take one step on a copy of at most two replicas.
+
+        Raises:
+            Unsupported: If that cannot be done.
+        """
+        few = self._step.task.train.epoch(0, 0)
+        few = Examples(few.inputs[:1], few.targets[:1]).to(self._device, self._dtype)
+        state = tree_map(lambda one: one[:2].clone(), self._state)
+        rows = len(state.parameters[0])
+        inputs, targets = (one.expand(rows, 2, *one.shape[1:]).contiguous() for one in (few.inputs, few.targets))
+        count = len(self._step.optimizer.coefficients(np.ones(1), np.ones(1)))
+        coefficients = torch.ones((rows, count), device=self._device, dtype=self._dtype)
+        draws = self._draws_of(2, few.inputs)
+        noise = [torch.ones((rows, *one.shape), device=self._device, dtype=one.dtype) for one in draws]
+        try:
+            with torch.no_grad(), self._plain_operations():
+                self._substituted(state, (inputs, targets), coefficients, noise)
+        except Unsupported:
+            raise
+        except Exception as error:
+            raise Unsupported(f"its step cannot be vectorised ({_said(error)})") from error
+
+    def _evaluate(self, part: Examples) -> list[tuple[float, float]]:
+        task, names = self._step.task, (*self._step.trained, *self._step.kept)
+        held = [*self._state.parameters, *self._state.buffers]
+
+        def sums(held: list[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+            outputs = functional_call(self._viewed, dict(zip(names, held, strict=True)), (inputs,))
+            values = task.losses(outputs, targets), task.metric.values(outputs, targets)
+            return torch.stack([one.sum(dtype=torch.float64) for one in values])
+
+        def attempt(size: int) -> Tensor:
+            pieces = [vmap(sums, (0, None, None))(held, *piece) for piece in part.pieces(size)]
+            return torch.stack(pieces).sum(0)
+
+        is_fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # a fused kernel that cannot be vectorised
+        try:
+            with torch.no_grad(), self._plain_operations():
+                totals, self._chunk = halving(self._chunk, (), attempt)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(is_fast)
+        return [(loss / len(part), metric / len(part)) for loss, metric in totals.tolist()]
+
+    @contextlib.contextmanager
+    def _plain_operations(self) -> Iterator[None]:
+        """Keep out fused kernels that cannot be vectorised."""
+        with warnings.catch_warnings(), differentiable(), contextlib.ExitStack() as stack:
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            if self._is_recurrent:
+                warnings.simplefilter("ignore")  # setting the flags speaks of other devices
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            yield
+
+    def _add(self, note: str) -> None:
+        self.note = note if note in self.note or not self.note else f"{self.note}; {note}"
+
+
+def _is_random(func: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in func.tags and func.overloadpacket is not aten._fused_sdp_choice
+
+
+def _named(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def _own(step: Step, models: Sequence[nn.Module]) -> tuple[str, ...]:
+    """Return the names of the frozen parameters that differ between replicas."""
+    each = [dict(model.named_parameters()) for model in models]
+    frozen = [name for name in each[0] if name not in step.trained]
+    return tuple(name for name in frozen if not all(torch.equal(each[0][name], one[name]) for one in each))
+
+
+def _stacked(step: Step, models: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> State:
+    each = [_named(model) for model in models]
+
+    def stacked(name: str) -> Tensor:
+        whole = torch.stack([one[name].detach() for one in each])
+        return whole.to(device, dtype if whole.is_floating_point() else None)
+
+    parameters = [stacked(name) for name in step.trained]
+    slots = [[torch.zeros_like(one) for _ in range(step.optimizer.slots)] for one in parameters]
+    return State(parameters, slots, [stacked(name) for name in step.kept])
+
+
+def _until_not_finite(losses: Tensor) -> Tensor:
+    """Return the losses up to the first that is not finite, that one included."""
+    bad = (~losses.isfinite()).nonzero()
+    return losses[: int(bad[0]) + 1 if len(bad) else None].clone()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
