@@ -41,7 +41,7 @@ Move = Callable[[State, Tensor, Tensor, Sequence[Tensor]], tuple[Tensor, State]]
 
 @final
 @dataclass(frozen=True)
-class _Draw:
+class Draw:
     """One random draw of the plain model: torch fills memory in the order of the strides."""
 
     shape: tuple[int, ...]
@@ -57,16 +57,16 @@ class _Draw:
 
 
 @final
-class _Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):
     """Notes every random draw of a plain module."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[_Draw] = []
+        self.seen: list[Draw] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
-        if not _is_random(func):
+        if not is_random(func):
             return found
         numbers: tuple[float, ...] = ()
         if func in IN_PLACE:
@@ -79,12 +79,12 @@ class _Watch(TorchDispatchMode):
             raise Unsupported(f"it draws random numbers with {func}, whose stream cannot be followed")
         if (kwargs or {}).get("generator") is not None:
             raise Unsupported("it draws random numbers from a generator of its own")
-        self.seen.append(_Draw(tuple(found.shape), tuple(found.stride()), found.dtype, fill, numbers))
+        self.seen.append(Draw(tuple(found.shape), tuple(found.stride()), found.dtype, fill, numbers))
         return found
 
 
 @final
-class _Substituted(TorchDispatchMode):
+class Substituted(TorchDispatchMode):
     """Puts given numbers [replica, ...] in place of random draws. It sees the operations that vmap has made."""
 
     def __init__(self, noise: Sequence[Tensor]) -> None:
@@ -92,7 +92,7 @@ class _Substituted(TorchDispatchMode):
         self.left = list(noise)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not _is_random(func):
+        if not is_random(func):
             return func(*args, **(kwargs or {}))
         if not self.left:
             raise Unsupported(f"stacked it draws random numbers with {func} that it does not draw alone")
@@ -110,7 +110,7 @@ class _Substituted(TorchDispatchMode):
 
 
 @final
-class _FixedMemory:
+class FixedMemory:
     """Steps whose inputs and results stay where they are in memory, as a CUDA graph needs it.
 
     The state is changed in place. A counter on the device says which step of the span is next, so that replaying the
@@ -175,11 +175,11 @@ class _FixedMemory:
             self._graph = graph
         except Exception as error:  # noqa: BLE001  the steps run all the same
             torch.cuda.synchronize(self._counter.device)
-            self.note = f"its step could not be captured in a CUDA graph ({_said(error)}), so that steps are slower"
+            self.note = f"its step could not be captured in a CUDA graph ({said(error)}), so that steps are slower"
 
 
 @final
-class _Pool:
+class Pool:
     """The training examples of all slots in one set, which stays where it is in memory while its size does."""
 
     def __init__(self) -> None:
@@ -252,9 +252,9 @@ class StackedReplicas(Replicas):
         self._taken = [0] * len(models)
         self._state = _stacked(step, models, device, dtype)
         self._aside: dict[int, State] = {}
-        self._pool = _Pool()
-        self._draws: dict[int, tuple[_Draw, ...]] = {}
-        self._fixed: dict[int, _FixedMemory] = {}
+        self._pool = Pool()
+        self._draws: dict[int, tuple[Draw, ...]] = {}
+        self._fixed: dict[int, FixedMemory] = {}
         self._use_graphs = device.type == "cuda" if use_graphs is None else use_graphs
         self._looks_together = device.type == "cuda" if looks_together is None else looks_together
         self._seen: dict[tuple[int, int], tuple[Examples, list[tuple[float, float]]]] = {}
@@ -309,7 +309,7 @@ class StackedReplicas(Replicas):
                 self._seen[key] = (part, self._evaluate(part))
             except Exception as error:  # noqa: BLE001  the module is asked instead
                 self._looks_together = False
-                self._add(f"its evaluation cannot be vectorised ({_said(error)}); replicas are evaluated one by one")
+                self._add(f"its evaluation cannot be vectorised ({said(error)}); replicas are evaluated one by one")
                 return None
         return self._seen[key][1][self._rows.index(replica)]
 
@@ -345,21 +345,21 @@ class StackedReplicas(Replicas):
         order = [active.index(replica) if replica in active else 0 for replica in self._rows]
         return coefficients[order].transpose(0, 1).contiguous()
 
-    def _draws_of(self, size: int, inputs: Tensor) -> tuple[_Draw, ...]:
+    def _draws_of(self, size: int, inputs: Tensor) -> tuple[Draw, ...]:
         """Return what the plain model draws in a step of `size` examples."""
         if size not in self._draws:
-            watch = _Watch()
+            watch = Watch()
             batch = inputs[:1].cpu().expand(size, *inputs.shape[1:]).contiguous()
             with torch.random.fork_rng(devices=[]), torch.no_grad(), differentiable(), watch:
                 copy.deepcopy(self._plain).cpu().train()(batch)
             self._draws[size] = tuple(watch.seen)
         return self._draws[size]
 
-    def _span_length(self, index: Tensor, draws: Iterable[_Draw]) -> int:
+    def _span_length(self, index: Tensor, draws: Iterable[Draw]) -> int:
         each = sum(math.prod(one.shape) * one.dtype.itemsize for one in draws) * len(self._rows)
         return max(1, min(LONGEST_SPAN, SPAN_BYTES // (each + index[0].nbytes)))
 
-    def _noise(self, active: Sequence[int], draws: Sequence[_Draw], steps: int) -> list[Tensor]:
+    def _noise(self, active: Sequence[int], draws: Sequence[Draw], steps: int) -> list[Tensor]:
         """Return (step, row, ...) for each draw. Replicas of one seed that have come equally far share it."""
         noise = [torch.zeros((steps, len(self._rows), *one.shape), dtype=one.dtype) for one in draws]
         alike: dict[tuple[int, int], list[int]] = {}
@@ -384,7 +384,7 @@ class StackedReplicas(Replicas):
     def _in_place(self, span: Sequence[Tensor], capacity: int) -> Tensor:
         size = span[0].shape[2]
         if size not in self._fixed:
-            self._fixed[size] = _FixedMemory(self._move, self._state, span, capacity)
+            self._fixed[size] = FixedMemory(self._move, self._state, span, capacity)
         losses = self._fixed[size].run(span)
         if self._fixed[size].note:
             self._add(self._fixed[size].note)
@@ -413,7 +413,7 @@ class StackedReplicas(Replicas):
     def _substituted(
         self, state: State, batch: tuple[Tensor, Tensor], coefficients: Tensor, noise: Sequence[Tensor]
     ) -> tuple[Tensor, State]:  # fmt: skip
-        with _Substituted(noise) as given:
+        with Substituted(noise) as given:
             moved = self._vmapped(state, *batch, coefficients.unbind(-1))
         if given.left:
             raise Unsupported("stacked it draws fewer random numbers than alone")
@@ -432,15 +432,15 @@ class StackedReplicas(Replicas):
         inputs, targets = (one.expand(rows, 2, *one.shape[1:]).contiguous() for one in (few.inputs, few.targets))
         count = len(self._step.optimizer.coefficients(np.ones(1), np.ones(1)))
         coefficients = torch.ones((rows, count), device=self._device, dtype=self._dtype)
-        draws = self._draws_of(2, few.inputs)
-        noise = [torch.ones((rows, *one.shape), device=self._device, dtype=one.dtype) for one in draws]
         try:
+            draws = self._draws_of(2, few.inputs)
+            noise = [torch.ones((rows, *one.shape), device=self._device, dtype=one.dtype) for one in draws]
             with torch.no_grad(), self._plain_operations():
                 self._substituted(state, (inputs, targets), coefficients, noise)
         except Unsupported:
             raise
         except Exception as error:
-            raise Unsupported(f"its step cannot be vectorised ({_said(error)})") from error
+            raise Unsupported(f"its step cannot be vectorised ({said(error)})") from error
 
     def _evaluate(self, part: Examples) -> list[tuple[float, float]]:
         task, names = self._step.task, (*self._step.trained, *self._step.kept)
@@ -479,7 +479,7 @@ class StackedReplicas(Replicas):
         self.note = note if note in self.note or not self.note else f"{self.note}; {note}"
 
 
-def _is_random(func: Any) -> bool:
+def is_random(func: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in func.tags and func.overloadpacket is not aten._fused_sdp_choice
 
 
@@ -512,5 +512,5 @@ def _until_not_finite(losses: Tensor) -> Tensor:
     return losses[: int(bad[0]) + 1 if len(bad) else None].clone()
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
