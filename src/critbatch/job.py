@@ -120,6 +120,9 @@ def run(  # noqa: PLR0913
         out: Folder for runs.db and result.json; the default is critbatch-results/NAME.
         progress: Show a progress bar.
         command: Goes into the report.
+
+    Raises:
+        ValueError: If an argument does not fit the task, with the numbers.
     """
     design = make_design(
         task, batch_sizes=batch_sizes, learning_rates=learning_rates, seeds=seeds, budget=budget, optimizer=optimizer,

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -10,6 +10,7 @@ import torch
 
 from .task import Task
 
+GradientSums = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, float] | None]
 LOOKS_PER_DECADE = 25
 MOST_LOOKS = 200
 
@@ -40,6 +41,8 @@ class Snapshot:
     """The state of a run at one look. `model` is a copy: a measurement may do with it what it likes.
 
     `inputs` and `targets` are the training set, and `population` its size; or fresh examples, and None, for a stream.
+    `gradient_sums` is the engine's own way, where it has one, to add up gradients of single examples and their squared
+    norms, given inputs and targets: the same numbers as from `model`, but faster.
     """
 
     task: Task
@@ -50,6 +53,7 @@ class Snapshot:
     batch_size: int
     learning_rate: float
     generator: torch.Generator
+    gradient_sums: GradientSums | None = None
 
 
 class Measurement(ABC):

@@ -62,12 +62,19 @@ class Moments:
 
     def add(self, gradients: Float[Tensor, "batch parameter"], sizes: Float[Tensor, " size"]) -> None:
         """Add mean gradients of micro-batches of these sizes."""
-        block = gradients.double()
-        weighted = (sizes.double()[:, None] * block).sum(0)
+        weighted = (sizes.to(gradients) @ gradients).double()  # a copy of the block in float64 would take longest here
+        squares = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64).square()
         self._weighted_sum = weighted if self._weighted_sum is None else self._weighted_sum + weighted
-        self._weighted_squares += float((sizes.double() * block.square().sum(1)).sum())
+        self._weighted_squares += float((sizes.double() * squares).sum())
         self.count += len(gradients)
         self.total += float(sizes.sum())
+
+    def add_sums(self, total: Float[Tensor, " parameter"], squares: float, *, count: int) -> None:
+        """Add single examples by the sum of their gradients and of their squared norms."""
+        self._weighted_sum = total.double() if self._weighted_sum is None else self._weighted_sum + total
+        self._weighted_squares += squares
+        self.count += count
+        self.total += count
 
     def result(self, *, population: int | None = None) -> tuple[float, float]:
         """Return tr(Sigma) and |G|^2 as `noise_moments` does; NaN for both with fewer than two micro-batches."""

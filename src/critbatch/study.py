@@ -18,7 +18,6 @@ from .analysis.rates import Choice
 from .budget import Budget
 from .budgets.longest import Longest
 from .budgets.seconds import Seconds
-from .budgets.steps import Steps
 from .curves.hyperbola import Hyperbola
 from .design import MOST_EXTENSIONS, Design
 from .engine.population import Engine, look_seconds, survey, train

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from critbatch.data import Examples, Stream
+from critbatch.engine.draws import Substituted
+from critbatch.engine.fixed_memory import Pool
 from critbatch.engine.native.values import Unsupported
 from critbatch.engine.replicas import Block
 from critbatch.engine.sequential import batches, gradient
-from critbatch.engine.stacked import StackedReplicas, Pool, Substituted
+from critbatch.engine.stacked import StackedReplicas
 from critbatch.engine.step import step_of
 from critbatch.optimizers.adam import Adam
 from critbatch.optimizers.adamw import AdamW
@@ -20,8 +22,7 @@ from critbatch.randomness import generator, seed_of
 from critbatch.task import Task
 from tests.problems import MODELS, blob_task, blobs, run_of
 
-CPU = torch.device("cpu")
-DTYPE = torch.float64
+CPU, DTYPE = torch.device("cpu"), torch.float64
 EQUAL = 1e-10  # of two orders of summation, after 100 steps in float64
 MOMENTUM = SGD(momentum=0.9)
 RATES = (0.02, 0.05)  # steps that overshoot would amplify rounding
@@ -265,8 +266,7 @@ def test_the_losses_of_a_replica_end_with_the_first_that_is_not_finite():
 def test_dropping_rows_keeps_the_numbers_of_all(use_graphs):
     cohort = Cohort(TASKS["dropout"], (0.1, 0.2, 0.3, 0.4), (0, 1), use_graphs=use_graphs)
     lasting = {epoch: [one for one in range(8) if one < last] for epoch, last in enumerate((8, 7, 5, 3, 1))}
-    seen = {replica: [] for replica in range(8)}
-    ended = {}
+    seen, ended = {replica: [] for replica in range(8)}, {}
     for epoch, active in lasting.items():
         for replica, losses in zip(active, cohort.replicas.advance(active, cohort.block(active, epoch)), strict=True):
             seen[replica].append(losses)

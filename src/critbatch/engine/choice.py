@@ -1,34 +1,40 @@
 """Which tier trains a cohort: decided by measuring, checked against the plain loop, remembered on disk."""
 
+import contextlib
 import dataclasses
+import functools
+import hashlib
 import itertools
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from pathlib import Path
+from typing import Any, Literal, Protocol, final
 
-import numpy as np
 import torch
 
+from ..cache import recall, remember
+from ..noise import has_batch_norm
 from ..plan import Run, describe
-from ..task import Task
-from .cache import recall, remember
+from ..task import ADDRESS, Task
 from .check import check_look, check_steps
 from .looks import splits_on
-from .native.build import compiler
+from .native.build import compiler, processor
 from .native.replicas import CompiledReplicas
-from .native.steps import CompiledLook, CompiledStep, compile_look, compile_step
+from .native.steps import CompiledLook, CompiledStep, CompiledSums, Workbench
 from .native.values import Unsupported
 from .replicas import Replicas
 from .sequential import batches, take_step
+from .stacked import StackedReplicas
 from .step import Step, step_of
 from .together import block, pieces
 
 Tier = Literal["plain", "compiled", "stacked"]
 
 WARM_UP, TIMED, PATIENCE = 3, 20, 0.25  # steps before and while timing, and seconds after which timing stops
+STACKED = 16  # replicas with which the stacked tier is timed
 COMPILE_SECONDS = 4.0  # what tracing, compiling and checking a small model take with nothing cached
 CACHED_SECONDS = 0.5
 SAVED_SHARE = 0.5  # of the plain loop's time: what is expected to be saved, before anything was compiled and measured
@@ -36,20 +42,53 @@ MOST_COMPILE_SECONDS = 120.0
 TOO_SHORT = "compiling it would take longer than that saves"
 
 
+class Prepared(Protocol):
+    """What a tier needs to start cohorts of one kind."""
+
+    def replicas(self, task: Task, cohort: Sequence[Run]) -> Replicas:
+        """Return the replicas of a cohort at their initialisation.
+
+        Raises:
+            Unsupported: If that cannot be done after all.
+        """
+        ...
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A compiled step, and what it takes to start a cohort with it."""
+class PreparedStack:
+    """Steps of all replicas at once, for a GPU; and on the CPU for models whose step has no C form."""
+
+    step: Step
+    device: torch.device
+
+    def replicas(self, task: Task, cohort: Sequence[Run]) -> Replicas:
+        """Return the replicas of a cohort at their initialisation.
+
+        Raises:
+            Unsupported: If the model cannot be vectorised.
+        """
+        dtype = getattr(torch, cohort[0].dtype)
+        models = [task.initialise(run.seed).to(self.device, dtype).train() for run in cohort]
+        return StackedReplicas(self.step, models, [run.seed for run in cohort], self.device, dtype)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PreparedPrograms:
+    """A compiled step, and what goes with it."""
 
     step: Step
     programs: dict[int, CompiledStep]
-    look: CompiledLook | None
+    look: CompiledLook | None = None
+    sums: CompiledSums | None = None
 
     def replicas(self, task: Task, cohort: Sequence[Run]) -> Replicas:
         """Return the replicas of a cohort at their initialisation."""
         dtype = getattr(torch, cohort[0].dtype)
         models = [task.initialise(run.seed).to(dtype).train() for run in cohort]
-        return CompiledReplicas(self.step, models, [run.seed for run in cohort], self.programs, self.look)
+        seeds = [run.seed for run in cohort]
+        return CompiledReplicas(self.step, models, seeds, self.programs, self.look, self.sums)
 
 
 @final
@@ -58,7 +97,7 @@ class Choice:
     """The tier for runs of one batch size, and why.
 
     Attributes:
-        reason: Why not a faster tier, in a plain sentence; empty where the plain loop is the fastest.
+        reason: Why a faster tier was not possible, in a plain sentence; empty where there is no faster one.
         plain_seconds: Of one step in the plain loop.
         seconds: Of one step of one run in the chosen tier.
         prepared: What the tier needs, unless it is the plain loop.
@@ -83,12 +122,12 @@ def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_force
 
     Args:
         task: What is trained.
-        run: Its learning rate, seed, target and measurements do not matter.
+        run: Its learning rate, seed and target do not matter.
         device: Where.
         steps: Planned for this batch size, over all runs.
         is_forced: Whether to compile whatever it saves.
     """
-    alike = dataclasses.replace(run, learning_rate=1.0, seed=0, target=None, measurements=())
+    alike = dataclasses.replace(run, learning_rate=1.0, seed=0, target=None)
     key = f"{alike.id} {device} {is_forced}"
     found = _chosen.get(key)
     if found is None or found.reason == TOO_SHORT:
@@ -97,31 +136,58 @@ def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_force
 
 
 def _choose(task: Task, run: Run, device: torch.device, steps: float, is_forced: bool) -> Choice:
-    plain = plain_step_seconds(task, run, device)
-    if device.type != "cpu":
-        return Choice("plain", "there is no compiled engine for this device yet", plain, plain)
-    facts = {
-        "revision": task.revision, "optimizer": describe(run.optimizer), "sampling": describe(run.sampling),
-        "batch size": run.batch_size, "dtype": run.dtype, "task": task.name,
-    }  # fmt: skip
-    known = recall(facts)
+    about = _about(task, run, device)
+    known = recall(about)
+    if known.get("day") != time.strftime("%Y-%j"):  # times are those of a machine that others use too
+        known = {key: known[key] for key in ("checked", "refused") if key in known}
+    plain = known.get("plain_seconds") or plain_step_seconds(task, run, device)
     cost = CACHED_SECONDS if known.get("checked") else COMPILE_SECONDS
     if not is_forced and steps * plain * SAVED_SHARE < cost:
         return Choice("plain", TOO_SHORT, plain, plain)
     if known.get("refused"):
         return Choice("plain", known["refused"], plain, plain)
     patience = MOST_COMPILE_SECONDS if is_forced else min(MOST_COMPILE_SECONDS, max(steps * plain, COMPILE_SECONDS))
-    try:
-        prepared = prepare(task, run, seconds=patience, is_checked=bool(known.get("checked")))
-    except Unsupported as error:
+    is_checked = bool(known.get("checked"))
+    reason, tier, prepared = "", "plain", None
+    if device.type == "cpu":
+        try:
+            tier, prepared = "compiled", prepare(task, run, about, seconds=patience, is_checked=is_checked)
+        except Unsupported as error:
+            reason = f"its step cannot be compiled: {error}"
+    if prepared is None:
+        try:
+            tier, prepared = "stacked", prepare_stack(task, run, device, is_checked=is_checked)
+        except (Unsupported, RuntimeError, TypeError) as error:
+            reason = reason or f"its runs cannot be stacked: {str(error).splitlines()[0]}"
+    if prepared is None:
         if compiler():
-            remember(facts, {"refused": str(error)})
-        return Choice("plain", str(error), plain, plain)
-    remember(facts, {"checked": True})
-    seconds = _step_seconds(task, run, prepared)
+            remember(about, {"refused": reason})
+        return Choice("plain", reason, plain, plain)
+    seconds = known.get("seconds") or _step_seconds(task, run, device, prepared, 1 if tier == "compiled" else STACKED)
+    remember(about, {"checked": True, "plain_seconds": plain, "seconds": seconds, "day": time.strftime("%Y-%j")})
     if seconds >= plain and not is_forced:
-        return Choice("plain", "", plain, plain)
-    return Choice("compiled", "", plain, seconds, prepared)
+        return Choice("plain", reason, plain, plain)
+    return Choice(tier, reason, plain, seconds, prepared)
+
+
+def _about(task: Task, run: Run, device: torch.device) -> dict[str, Any]:
+    """Return all that a compiled step and its times depend on."""
+    layers = ADDRESS.sub("", repr(task.initialise(0)))
+    return {
+        "task": task.name, "revision": task.revision, "layers": layers, "optimizer": describe(run.optimizer),
+        "sampling": describe(run.sampling), "batch_size": run.batch_size, "dtype": run.dtype, "device": str(device),
+        "threads": torch.get_num_threads(), "processor": processor(), "engine": _engine(), "torch": torch.__version__,
+    }  # fmt: skip
+
+
+@functools.cache
+def _engine() -> str:
+    # the generator's own text: steps of a changed one have to be compiled and checked again
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.rglob("*")):
+        if path.suffix in (".py", ".c"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def plain_step_seconds(task: Task, run: Run, device: torch.device) -> float:
@@ -143,61 +209,81 @@ def plain_step_seconds(task: Task, run: Run, device: torch.device) -> float:
     return statistics.median(times) if times else math.inf
 
 
-def prepare(task: Task, run: Run, *, seconds: float, is_checked: bool) -> Prepared:
+def prepare(task: Task, run: Run, about: Mapping[str, Any], *, seconds: float, is_checked: bool) -> PreparedPrograms:
     """Return the compiled step for a run, checked against the plain loop unless it was before.
 
     Args:
         task: What is trained.
         run: Says batch size, optimizer, sampling and dtype.
+        about: All that the step depends on.
         seconds: How long each call of the compiler may take.
         is_checked: Whether the check can be left out.
 
     Raises:
         Unsupported: If the model cannot be compiled, or the compiled step is not the plain loop's.
     """
-    device = torch.device("cpu")
+    device, dtype = torch.device("cpu"), getattr(torch, run.dtype)
 
     def make(exact: Run) -> tuple[Step, Replicas]:
-        made = _compiled(task, exact, seconds)
+        made = PreparedPrograms(*_compiled(_workbench(task, exact, {**about, "dtype": exact.dtype}, seconds), exact))
         return made.step, made.replicas(task, [exact])
 
     if not is_checked:
         check_steps(task, run, device, make)
-    found = _compiled(task, run, seconds)
-    parts = list(splits_on(task, device, getattr(torch, run.dtype)).values())
-    try:
-        state = found.step.start(found.step.model)
-        with_look = dataclasses.replace(found, look=compile_look(found.step, state, parts[0], seconds=seconds))
-    except Unsupported:  # the module itself is asked then
-        return found
-    model = task.initialise(run.seed).to(getattr(torch, run.dtype))
-    return with_look if check_look(task, with_look.replicas(task, [run]), parts, model) else found
+    bench = _workbench(task, run, about, seconds)
+    found = PreparedPrograms(*_compiled(bench, run))
+    parts = list(splits_on(task, device, dtype).values())
+    with contextlib.suppress(Unsupported):  # then the module itself is asked
+        with_look = dataclasses.replace(found, look=bench.look_at(parts[0]))
+        if check_look(task, with_look.replicas(task, [run]), parts, task.initialise(run.seed).to(dtype)):
+            found = with_look
+    if run.measurements and not has_batch_norm(bench.step.model):
+        with contextlib.suppress(Unsupported):
+            found = dataclasses.replace(found, sums=bench.sums())
+    return found
 
 
-def _compiled(task: Task, run: Run, seconds: float) -> Prepared:
+def prepare_stack(task: Task, run: Run, device: torch.device, *, is_checked: bool) -> PreparedStack:
+    """Return the stacked step for a run, checked against the plain loop unless it was before.
+
+    Raises:
+        Unsupported: If the model cannot be vectorised, or its stacked steps are not the plain loop's.
+    """
+
+    def make(exact: Run) -> tuple[Step, Replicas]:
+        made = PreparedStack(step_of(task, exact.optimizer, getattr(torch, exact.dtype)), device)
+        return made.step, made.replicas(task, [exact])
+
+    if not is_checked:
+        check_steps(task, run, device, make)
+    found = PreparedStack(step_of(task, run.optimizer, getattr(torch, run.dtype)), device)
+    found.replicas(task, [run])
+    return found
+
+
+def _workbench(task: Task, run: Run, about: Mapping[str, Any], seconds: float) -> Workbench:
     dtype = getattr(torch, run.dtype)
-    step = step_of(task, run.optimizer, dtype)
     data = task.train.epoch(run.seed, 0).to(torch.device("cpu"), dtype)
+    return Workbench(step_of(task, run.optimizer, dtype), data, about, seconds)
+
+
+def _compiled(bench: Workbench, run: Run) -> tuple[Step, dict[int, CompiledStep]]:
     draws = {"order": torch.Generator(), "base": torch.Generator()}
-    sizes = {len(indices) for indices in run.sampling.epoch(len(data), run.batch_size, **draws)}
-    scalars = len(run.optimizer.coefficients(np.ones(1), np.ones(1)))
-    state = step.start(step.model)
-    programs = {
-        size: compile_step(step, state, data, size, coefficients=scalars, seconds=seconds) for size in sorted(sizes)
-    }
-    return Prepared(step, programs, None)
+    sizes = {len(indices) for indices in run.sampling.epoch(len(bench.data), run.batch_size, **draws)}
+    return bench.step, {size: bench.step_of(size) for size in sorted(sizes)}
 
 
-def _step_seconds(task: Task, run: Run, prepared: Prepared) -> float:
-    still = dataclasses.replace(run, learning_rate=run.optimizer.first_learning_rate)
-    replicas = prepared.replicas(task, [still])
+def _step_seconds(task: Task, run: Run, device: torch.device, prepared: Prepared, count: int) -> float:
+    """Return the median seconds of one step of one of `count` replicas."""
+    still = [dataclasses.replace(run, learning_rate=run.optimizer.first_learning_rate)] * count
+    replicas = prepared.replicas(task, still)
     times: list[float] = []
     began = time.perf_counter()
-    for piece in itertools.islice(pieces(task, still, still.seed, torch.device("cpu")), WARM_UP + TIMED):
-        asked = block([still], {still.seed: [piece]}, [0.0], 0, len(piece[1]))
+    for piece in itertools.islice(pieces(task, run, run.seed, device), WARM_UP + TIMED):
+        asked = block(still, {run.seed: [piece]}, [0.0], 0, len(piece[1]))
         started = time.perf_counter()
-        replicas.advance([0], asked)
+        replicas.advance(range(count), asked)
         times.append(time.perf_counter() - started)
         if time.perf_counter() - began > PATIENCE and len(times) > WARM_UP:
             break
-    return statistics.median(times[WARM_UP:] or times)
+    return statistics.median(times[WARM_UP:] or times) / count

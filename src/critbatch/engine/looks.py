@@ -9,7 +9,7 @@ import torch
 
 from ..budget import Progress
 from ..data import Examples, Stream
-from ..measurement import Measurement, Snapshot, look_steps
+from ..measurement import GradientSums, Measurement, Snapshot, look_steps
 from ..plan import Run
 from ..randomness import generator, seed_of
 from ..record import Ending, Record
@@ -51,7 +51,8 @@ class Looks:
         self.notes.append(text)
 
     def take(
-        self, module: Callable[[], torch.nn.Module], progress: Progress, means: Means = ask_the_module
+        self, module: Callable[[], torch.nn.Module], progress: Progress, means: Means = ask_the_module,
+        sums: GradientSums | None = None,
     ) -> Ending | None:  # fmt: skip
         """Record losses, metrics and due measurements; return DIVERGED or TARGET when the look shows it.
 
@@ -59,12 +60,13 @@ class Looks:
             module: Returns the model in train mode, and is called only if it is needed.
             progress: How far the run has come.
             means: Returns mean loss and metric on a set if it can do so without the module.
+            sums: Of gradients, for measurements that use them.
         """
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             values = self._evaluate(module, means)
             for measurement, due in self._due.items():
                 if progress.step in due:
-                    values |= self._measure(measurement, module(), progress)
+                    values |= self._measure(measurement, module(), progress, sums)
         self.records += [
             Record(progress.step, progress.examples, progress.seconds, quantity, value)
             for quantity, value in values.items()
@@ -99,7 +101,9 @@ class Looks:
             metric += float(self.task.metric.values(outputs, targets).sum(dtype=torch.float64))
         return loss / len(part), metric / len(part)
 
-    def _measure(self, measurement: Measurement, model: torch.nn.Module, progress: Progress) -> dict[str, float]:
+    def _measure(
+        self, measurement: Measurement, model: torch.nn.Module, progress: Progress, sums: GradientSums | None
+    ) -> dict[str, float]:
         source = self.task.train
         fresh = isinstance(source, Stream)  # draws that training never sees
         data = source.epoch(seed_of(self.run.seed, "measuring data"), progress.step).to(
@@ -116,6 +120,7 @@ class Looks:
             batch_size=self.run.batch_size,
             learning_rate=self.run.learning_rate,
             generator=generator(self.run.seed, f"measuring {name}", progress.step),
+            gradient_sums=sums,
         )
         return measurement.measure(snapshot)
 

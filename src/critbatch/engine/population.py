@@ -86,10 +86,15 @@ def _together(task: Task, cohort: tuple[Run, ...], device: torch.device, chosen:
         return chosen.reason
     try:
         replicas = chosen.prepared.replicas(task, cohort)
-        return train_together(task, cohort, device, replicas, plain_seconds=chosen.plain_seconds)
+        note = f"trained in the {chosen.tier} engine: {chosen.reason}" if chosen.reason else ""
+        return train_together(task, cohort, device, replicas, plain_seconds=chosen.plain_seconds, note=note)
     except Unsupported as error:
         return str(error)
-    except (RuntimeError, MemoryError, IndexError) as error:  # the plain loop will say what is wrong, if it is wrong there
+    except (
+        RuntimeError,
+        MemoryError,
+        IndexError,
+    ) as error:  # the plain loop will say what is wrong, if it is wrong there
         return f"{type(error).__name__} in the {chosen.tier} engine: {str(error).splitlines()[0][:200]}"
 
 

@@ -44,3 +44,7 @@ class Replicas(ABC):
     @abstractmethod
     def means(self, replica: int, part: Examples) -> tuple[float, float] | None:
         """Return mean loss and metric in evaluation mode, or None if the module has to be asked itself."""
+
+    def gradient_sums(self, replica: int, inputs: Tensor, targets: Tensor) -> tuple[Tensor, float] | None:
+        """Return the sums of single examples' gradients and of their squared norms, or None: ask the module."""
+        return None

@@ -81,7 +81,7 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
     return RunResult(run, ending, progress.step, progress.examples, progress.seconds, records, "; ".join(looks.notes))
 
 
-def take_step(  # noqa: PLR0913, PLR0917
+def take_step(
     task: Task, run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Examples, factor: float,
     micro_batch_size: int,
 ) -> tuple[float, int]:  # fmt: skip

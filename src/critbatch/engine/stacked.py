@@ -3,209 +3,30 @@
 import contextlib
 import copy
 import dataclasses
-import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, cast, final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from typing_extensions import override
 
 from ..data import Examples
 from ..randomness import generator
+from .draws import Draw, Substituted, Watch
+from .fixed_memory import FixedMemory, Pool, said
 from .memory import halving
 from .native.values import Unsupported
 from .replicas import Block, Replicas
 from .step import State, Step, differentiable
 
-aten = torch.ops.aten
-# Random operations, and the method that fills memory with what they draw.
-IN_PLACE = {aten.bernoulli_.float: Tensor.bernoulli_, aten.uniform_.default: Tensor.uniform_,
-            aten.normal_.default: Tensor.normal_}  # fmt: skip
-FRESH = {aten.rand: Tensor.uniform_, aten.rand_like: Tensor.uniform_, aten.randn: Tensor.normal_,
-         aten.randn_like: Tensor.normal_}  # fmt: skip
 LONGEST_SPAN = 64  # steps whose indices, coefficients and noise are sent to the device at once
 SPAN_BYTES = 2**26
-WARM_UPS = 3  # steps outside of a graph before one is captured, as torch asks for
 EVALUATED = 2**16  # examples times replicas in one evaluation
-
-Move = Callable[[State, Tensor, Tensor, Sequence[Tensor]], tuple[Tensor, State]]
-
-
-@final
-@dataclass(frozen=True)
-class Draw:
-    """One random draw of the plain model: torch fills memory in the order of the strides."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: torch.dtype
-    fill: Callable[..., Tensor]
-    numbers: tuple[float, ...]
-
-    def into(self, place: Tensor, stream: torch.Generator) -> None:
-        """Write into `place` what the plain model draws next from `stream`."""
-        drawn = torch.empty_strided(self.shape, self.strides, dtype=self.dtype)
-        place.copy_(self.fill(drawn, *self.numbers, generator=stream))
-
-
-@final
-class Watch(TorchDispatchMode):
-    """Notes every random draw of a plain module."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Draw] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        if not is_random(func):
-            return found
-        numbers: tuple[float, ...] = ()
-        if func in IN_PLACE:
-            fill, numbers = IN_PLACE[func], tuple(args[1:])
-        elif func is aten.bernoulli.p:
-            fill, numbers = Tensor.bernoulli_, (args[1],)
-        elif func.overloadpacket in FRESH:
-            fill = FRESH[func.overloadpacket]
-        else:
-            raise Unsupported(f"it draws random numbers with {func}, whose stream cannot be followed")
-        if (kwargs or {}).get("generator") is not None:
-            raise Unsupported("it draws random numbers from a generator of its own")
-        self.seen.append(Draw(tuple(found.shape), tuple(found.stride()), found.dtype, fill, numbers))
-        return found
-
-
-@final
-class Substituted(TorchDispatchMode):
-    """Puts given numbers [replica, ...] in place of random draws. It sees the operations that vmap has made."""
-
-    def __init__(self, noise: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.left = list(noise)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not is_random(func):
-            return func(*args, **(kwargs or {}))
-        if not self.left:
-            raise Unsupported(f"stacked it draws random numbers with {func} that it does not draw alone")
-        noise = self.left.pop(0)
-        shape = torch.Size(args[0]) if isinstance(args[0], (list, tuple)) else args[0].shape
-        if noise.shape != shape:
-            raise Unsupported(f"stacked its random numbers have shape {tuple(shape)}, not {tuple(noise.shape)}")
-        if func in IN_PLACE:
-            return cast(Tensor, args[0]).copy_(noise)
-        if func is aten.native_dropout.default:  # the fused form of CUDA: whole result, then what is kept
-            return args[0] * noise / (1 - args[1]), noise.bool()
-        if func is aten.bernoulli.p or func.overloadpacket in FRESH:
-            return noise.clone()
-        raise Unsupported(f"it draws random numbers with {func}, which cannot be replaced")
-
-
-@final
-class FixedMemory:
-    """Steps whose inputs and results stay where they are in memory, as a CUDA graph needs it.
-
-    The state is changed in place. A counter on the device says which step of the span is next, so that replaying the
-    graph is all that a step takes. On a CPU the same step runs without a graph.
-    """
-
-    def __init__(self, move: Move, state: State, span: Sequence[Tensor], capacity: int) -> None:
-        self.note: str = ""
-        self._move = move
-        self._state = state
-        self._span = [one.new_empty((capacity, *one.shape[1:])) for one in span]
-        self._counter = span[0].new_zeros(1)
-        self._losses = span[1].new_zeros((capacity, span[1].shape[1]))
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream = torch.cuda.Stream(self._counter.device) if self._counter.is_cuda else None
-        self._warm = 0
-
-    def run(self, span: Sequence[Tensor]) -> Tensor:
-        """Take the steps of the span; return losses, (step, row)."""
-        for place, values in zip(self._span, span, strict=True):
-            place[: len(values)].copy_(values)
-        self._counter.zero_()
-        for _ in span[0]:
-            if self._stream is None:
-                self._once()
-            else:
-                self._replay(self._stream)
-        return self._losses[: len(span[0])].clone()
-
-    def _once(self) -> None:
-        index, coefficients, *noise = (one.index_select(0, self._counter)[0] for one in self._span)
-        losses, moved = self._move(self._state, index, coefficients, noise)
-        places, values = tree_flatten(self._state)[0], tree_flatten(moved)[0]
-        held = {one.untyped_storage().data_ptr() for one in places}
-        # a new slot may be an old parameter, which is about to be overwritten
-        values = [one.clone() if one.untyped_storage().data_ptr() in held else one for one in values]
-        for place, value in zip(places, values, strict=True):
-            place.copy_(value)
-        self._losses.index_copy_(0, self._counter, losses[None])
-        self._counter.add_(1)
-
-    def _replay(self, stream: torch.cuda.Stream) -> None:
-        """Take a step from the graph; the first steps, which torch asks for before it can be captured, without."""
-        if self._graph is None and self._warm == WARM_UPS and not self.note:
-            self._capture(stream)
-        if self._graph is not None:
-            self._graph.replay()
-            return
-        main = torch.cuda.current_stream(self._counter.device)
-        stream.wait_stream(main)
-        with torch.cuda.stream(stream):
-            self._once()
-        main.wait_stream(stream)
-        self._warm += self._warm < WARM_UPS
-
-    def _capture(self, stream: torch.cuda.Stream) -> None:
-        graph = torch.cuda.CUDAGraph()
-        try:
-            # nothing runs while a graph is captured: a failure leaves state and counter as they were
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                self._once()
-            self._graph = graph
-        except Exception as error:  # noqa: BLE001  the steps run all the same
-            torch.cuda.synchronize(self._counter.device)
-            self.note = f"its step could not be captured in a CUDA graph ({said(error)}), so that steps are slower"
-
-
-@final
-class Pool:
-    """The training examples of all slots in one set, which stays where it is in memory while its size does."""
-
-    def __init__(self) -> None:
-        self.whole: Examples = Examples(torch.empty(0), torch.empty(0))
-        self._parts: dict[tuple[int, int], Examples] = {}
-
-    def hold(self, parts: Sequence[Examples]) -> tuple[list[int], bool]:
-        """Take over the data of every slot; return where each begins, and whether the set has moved in memory."""
-        distinct = {(id(one.inputs), id(one.targets)): one for one in parts}
-        ends = itertools.accumulate(map(len, distinct.values()))
-        starts = dict(zip(distinct, (0, *ends), strict=False))
-        first = [starts[id(one.inputs), id(one.targets)] for one in parts]
-        before, self._parts = self._parts, distinct
-        if list(before) == list(distinct):
-            return first, False
-        joined = next(iter(distinct.values()))
-        if before or len(distinct) > 1:
-            each = distinct.values()
-            joined = Examples(torch.cat([one.inputs for one in each]), torch.cat([one.targets for one in each]))
-        is_own = all(one.inputs is not self.whole.inputs for one in before.values())
-        if is_own and joined.inputs.shape == self.whole.inputs.shape:
-            self.whole.inputs.copy_(joined.inputs)
-            self.whole.targets.copy_(joined.targets)
-            return first, False
-        self.whole = joined
-        return first, True
 
 
 @final
@@ -241,7 +62,7 @@ class StackedReplicas(Replicas):
         """
         plain = step.model
         model = copy.deepcopy(models[0]).to(device, dtype).train()
-        step = dataclasses.replace(step, model=model, kept=(*step.kept, *_own(step, models)))
+        step = dataclasses.replace(step, model=model)
         self.note: str = ""
         self._step, self._plain, self._device, self._dtype = step, plain, device, dtype
         self._module = copy.deepcopy(model)
@@ -250,7 +71,8 @@ class StackedReplicas(Replicas):
         self._seeds, self._rows = list(seeds), list(range(len(models)))
         self._streams = [generator(seed, "forward") for seed in seeds]
         self._taken = [0] * len(models)
-        self._state = _stacked(step, models, device, dtype)
+        started = _joined([step.start(one) for one in models])
+        self._state = tree_map(lambda one: one.to(device, dtype if one.is_floating_point() else None), started)
         self._aside: dict[int, State] = {}
         self._pool = Pool()
         self._draws: dict[int, tuple[Draw, ...]] = {}
@@ -292,11 +114,7 @@ class StackedReplicas(Replicas):
 
     @override
     def module(self, replica: int) -> nn.Module:
-        state, places = self._one(replica), _named(self._module)
-        names = (*self._step.trained, *self._step.kept)
-        with torch.no_grad():
-            for name, value in zip(names, (*state.parameters, *state.buffers), strict=True):
-                places[name].copy_(value)
+        self._step.finish(self._one(replica), self._module)
         return self._module.train()
 
     @override
@@ -318,10 +136,7 @@ class StackedReplicas(Replicas):
         for replica in set(self._rows) - set(active) - set(self._aside):
             self._aside[replica] = tree_map(Tensor.clone, self._one(replica))
         if 2 * len(active) <= len(self._rows) or not self._aside.keys().isdisjoint(active):
-            each = [tree_flatten(self._one(replica)) for replica in active]
-            self._state = tree_unflatten(
-                [torch.stack(same) for same in zip(*(flat for flat, _ in each), strict=True)], each[0][1]
-            )
+            self._state = _joined([self._one(replica) for replica in active])
             self._rows = list(active)
             self._place()
             for replica in active:
@@ -479,38 +294,13 @@ class StackedReplicas(Replicas):
         self.note = note if note in self.note or not self.note else f"{self.note}; {note}"
 
 
-def is_random(func: Any) -> bool:
-    return torch.Tag.nondeterministic_seeded in func.tags and func.overloadpacket is not aten._fused_sdp_choice
-
-
-def _named(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-def _own(step: Step, models: Sequence[nn.Module]) -> tuple[str, ...]:
-    """Return the names of the frozen parameters that differ between replicas."""
-    each = [dict(model.named_parameters()) for model in models]
-    frozen = [name for name in each[0] if name not in step.trained]
-    return tuple(name for name in frozen if not all(torch.equal(each[0][name], one[name]) for one in each))
-
-
-def _stacked(step: Step, models: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> State:
-    each = [_named(model) for model in models]
-
-    def stacked(name: str) -> Tensor:
-        whole = torch.stack([one[name].detach() for one in each])
-        return whole.to(device, dtype if whole.is_floating_point() else None)
-
-    parameters = [stacked(name) for name in step.trained]
-    slots = [[torch.zeros_like(one) for _ in range(step.optimizer.slots)] for one in parameters]
-    return State(parameters, slots, [stacked(name) for name in step.kept])
+def _joined(states: Sequence[State]) -> State:
+    """Return states as one, stacked along a new first axis."""
+    each = [tree_flatten(state) for state in states]
+    return tree_unflatten([torch.stack(same) for same in zip(*(flat for flat, _ in each), strict=True)], each[0][1])
 
 
 def _until_not_finite(losses: Tensor) -> Tensor:
     """Return the losses up to the first that is not finite, that one included."""
     bad = (~losses.isfinite()).nonzero()
     return losses[: int(bad[0]) + 1 if len(bad) else None].clone()
-
-
-def said(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"

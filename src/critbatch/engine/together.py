@@ -1,6 +1,6 @@
 """The life of a cohort: blocks of steps, looks, and the ending of each replica."""
 
-import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,6 +137,7 @@ def _advance(
 
 
 def block(runs: Sequence[Run], group: dict[int, list[Piece]], factors: list[float], step: int, size: int) -> Block:
+    """Return the block of the steps after `step`, one for each of `factors`, all with batches of `size` examples."""
     count = len(factors)
     share = size / runs[0].batch_size
     rates = np.array([run.learning_rate for run in runs])[:, None] * np.array(factors) * share
@@ -151,7 +152,8 @@ def _look(members: Sequence[_Member], replicas: Replicas, progress: Progress, *,
         if member.ending is not None:
             continue
         seen = member.looks.take(
-            lambda at=at: replicas.module(at), progress, lambda part, at=at: replicas.means(at, part)
+            functools.partial(replicas.module, at), progress, functools.partial(replicas.means, at),
+            functools.partial(replicas.gradient_sums, at),
         )  # fmt: skip
         if progress.step == 0:
             continue  # as in the plain loop, the look before the first step ends nothing
@@ -162,6 +164,6 @@ def _look(members: Sequence[_Member], replicas: Replicas, progress: Progress, *,
 def _result(member: _Member, note: str) -> RunResult:
     assert member.ending is not None
     assert member.end is not None
-    notes = "; ".join(filter(None, [note, *member.looks.notes]))
-    end = dataclasses.astuple(member.end)[:3]
-    return RunResult(member.run, member.ending, *end, record_table(member.looks.records), notes)
+    notes = "; ".join(one for one in (note, *member.looks.notes) if one)
+    end, records = member.end, record_table(member.looks.records)
+    return RunResult(member.run, member.ending, end.step, end.examples, end.seconds, records, notes)

@@ -52,7 +52,12 @@ class NoiseMoments(Measurement):
         coupled = has_batch_norm(snapshot.model)
         size = self.group if coupled else max(1, min(BLOCK, MOST_NUMBERS // max(parameters, 1)))
         moments = Moments()
-        for some in chosen.split(size):
+        if not coupled and snapshot.gradient_sums is not None:
+            sums = snapshot.gradient_sums(snapshot.inputs[chosen], snapshot.targets[chosen])
+            if sums is not None:
+                moments.add_sums(*sums, count=len(chosen))
+                chosen = chosen[:0]
+        for some in chosen.split(size) if len(chosen) else ():
             inputs, targets = snapshot.inputs[some], snapshot.targets[some]
             if not coupled:
                 gradients = per_example_gradients(snapshot.model, snapshot.task.losses, inputs, targets)

@@ -24,7 +24,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
-    clip_norm: float | None = None
+    clip_norm: float | None = None  # pyrefly: ignore  # read-only here
 
     def __post_init__(self) -> None:
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0 and self.weight_decay >= 0):
@@ -53,8 +53,7 @@ class Adam(Optimizer):
 
     @override
     def coefficients(self, learning_rate: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, ...]:
-        corrected = learning_rate / (1 - self.beta1**step), (1 - self.beta2**step) ** 0.5
-        return corrected
+        return learning_rate / (1 - self.beta1**step), (1 - self.beta2**step) ** 0.5
 
     @override
     def update(

@@ -24,7 +24,7 @@ class AdamW(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.01
-    clip_norm: float | None = None
+    clip_norm: float | None = None  # pyrefly: ignore  # read-only here
 
     def __post_init__(self) -> None:
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0 and self.weight_decay >= 0):

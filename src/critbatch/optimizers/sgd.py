@@ -20,7 +20,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
-    clip_norm: float | None = None
+    clip_norm: float | None = None  # pyrefly: ignore  # read-only here
 
     def __post_init__(self) -> None:
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):

@@ -12,6 +12,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from ..cache import recall, remember
 from ..plots import (
     batch_sizes,
     bound,
@@ -37,6 +38,7 @@ SHORT = {
     "budgets": "Budgets", "curves": "Curves", "steps": "Steps to target", "rates": "Learning rates", "grid": "Grid",
     "noise": "Noise scale",
 }  # fmt: skip
+_BUNDLE = "window.vegaEmbed = vegaEmbed;"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -88,8 +90,13 @@ def _number(value: Any) -> str:
 
 @functools.cache
 def _bundle() -> Markup:
-    """Return Vega, Vega-Lite and Vega-Embed as one script; made once, it takes seconds."""
-    return Markup(_unix(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")))
+    """Return Vega, Vega-Lite and Vega-Embed as one script; making it takes seconds, so it is kept on disk."""
+    about = {"script": _BUNDLE, "vl_convert": vl_convert.__version__}
+    text = recall(about).get("text")
+    if not isinstance(text, str):
+        text = _unix(vl_convert.javascript_bundle(_BUNDLE))
+        remember(about, {"text": text})
+    return Markup(text)
 
 
 @functools.cache

@@ -16,10 +16,19 @@ from typing import Any, final
 import torch
 from scipy.linalg import cython_blas
 
-from ..cache import cache_folder
+from ...cache import cache_folder
 from .values import Unsupported
 
-FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fopenmp-simd", "-w", "-shared", "-fPIC")
+FLAGS = (
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-strict-aliasing",
+    "-fopenmp-simd",
+    "-w",
+    "-shared",
+    "-fPIC",
+)
 TUNED = ("-march=native",)  # left out where the compiler does not know it
 COMPILERS = ("cc", "gcc", "clang")
 
@@ -52,8 +61,8 @@ def _described(command: str) -> str:
 
 
 @functools.cache
-def _processor() -> str:
-    # -march=native ties the result to the processor
+def processor() -> str:
+    """Return what tells this processor from others: compiled code is tied to it, and so are times."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
@@ -61,8 +70,18 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
-def compiled(source: str, *, seconds: float) -> Library:
-    """Return the library of a C source, from the cache if it was compiled before with this compiler and processor.
+def load(name: str) -> Library | None:
+    """Return the library that `compiled` kept under this name, or None if it is not there."""
+    path = cache_folder() / name
+    try:
+        return Library(path) if path.exists() else None
+    except (OSError, AttributeError):
+        path.unlink(missing_ok=True)
+        return None
+
+
+def compiled(source: str, *, seconds: float) -> tuple[Library, str]:
+    """Return the library of a C source and its name in the cache, where it is kept for this compiler and processor.
 
     Args:
         source: Exports `connect` and `run`.
@@ -74,15 +93,16 @@ def compiled(source: str, *, seconds: float) -> Library:
     command = compiler()
     if command is None:
         raise Unsupported(f"there is no C compiler ({', '.join(COMPILERS)}, or the one that CC names)")
-    about = "\0".join([source, _described(command), _processor(), *FLAGS, *TUNED])
+    about = "\0".join([source, _described(command), processor(), *FLAGS, *TUNED])
     path = cache_folder() / f"{hashlib.blake2b(about.encode(), digest_size=16).hexdigest()}.so"
-    if not path.exists():
-        _compile(command, source, path, seconds)
-    try:
-        return Library(path)
-    except (OSError, AttributeError) as error:
-        path.unlink(missing_ok=True)
-        raise Unsupported(f"the compiled step cannot be loaded ({error})") from error
+    if (found := load(path.name)) is None:
+        try:
+            _compile(command, source, path, seconds)
+        except OSError as error:
+            raise Unsupported(f"nothing can be kept in {path.parent} ({error.strerror})") from error
+        if (found := load(path.name)) is None:
+            raise Unsupported("the compiled step cannot be loaded")
+    return found, path.name
 
 
 def _compile(command: str, source: str, path: Path, seconds: float) -> None:

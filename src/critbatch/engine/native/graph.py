@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, get_decompositions
-from torch.func import functional_call, functionalize
+from torch.func import functional_call, functionalize, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -103,6 +103,27 @@ def trace_look(step: Step, state: State, batch: tuple[Tensor, Tensor]) -> Traced
         step.model.train(was_training)
 
 
+def trace_gradient(step: Step, state: State, example: tuple[Tensor, Tensor]) -> Traced:
+    """Return the gradient of one example's loss in train mode: (parameters and buffers, input, target) to gradients.
+
+    Raises:
+        Unsupported: If the model decides by the data or does something else that cannot be traced.
+    """
+    count = len(step.trained)
+    held = [*state.parameters, *state.buffers]
+
+    def run(*given: Tensor) -> list[Tensor]:
+        kept = dict(zip(step.kept, (one.clone() for one in given[count:-2]), strict=True))
+
+        def loss(parameters: list[Tensor]) -> Tensor:
+            places = dict(zip(step.trained, parameters, strict=True)) | kept
+            return step.task.losses(functional_call(step.model, places, (given[-2],)), given[-1]).sum()
+
+        return grad(loss)(list(given[:count]))
+
+    return Traced(_traced(run, [*held, *example]), tuple(held), example, 0, held[0].dtype)
+
+
 @contextlib.contextmanager
 def _plain_operations() -> Iterator[None]:
     """Keep fused kernels, which have no C form, out of the trace."""
@@ -113,7 +134,7 @@ def _plain_operations() -> Iterator[None]:
 
 
 def _traced(run: Callable[..., Any], given: list[Tensor]) -> fx.GraphModule:
-    table = dict(core_aten_decompositions().items()) | get_decompositions(TAKEN_APART)
+    table: Any = dict(core_aten_decompositions().items()) | get_decompositions(TAKEN_APART)
     try:
         with _plain_operations(), torch.random.fork_rng(devices=[]):
             traced = make_fx(

@@ -70,7 +70,7 @@ def literal(value: float, dtype: torch.dtype) -> str:
     """Return a number as C."""
     kind = C_TYPES[dtype]
     if value != value:
-        return f"(({kind})__builtin_nan(\"\"))"
+        return f'(({kind})__builtin_nan(""))'
     if value in (float("inf"), float("-inf")):
         return f"(({kind}){'-' if value < 0 else ''}__builtin_inf())"
     return f"(({kind}){float(value)!r})" if dtype.is_floating_point else f"(({kind}){int(value)})"
@@ -86,12 +86,29 @@ def store(target: Leaf, value: Value) -> Statement:
     names = [(f"i{at}", strides) for at, (_, strides) in enumerate(axes)]
     sizes = [(name, size) for (name, _), (size, _) in zip(names, axes, strict=True)]
     body = f"{target.buffer.name}[{place(target, names)}] = {text_of(value.tree, names)};"
-    can_be_vector = sizes and not any(isinstance(one, Leaf) and one.gathers for one in value.leaves)
+    can_be_vector = sizes and not _looks_up(value)
     pragma = "\n#pragma omp simd\n" if can_be_vector else ""
     text = _open(sizes[:-1]) + pragma + _open(sizes[-1:]) + body
     full = [leaf for leaf in value.leaves if isinstance(leaf, Leaf) and leaf.buffer.size > 1]
     same = all(leaf.strides == target.strides and leaf.offset == target.offset and not leaf.gathers for leaf in full)
     return Statement(text, reads_of(value.tree), {target.buffer}, elementwise=same)
+
+
+def add_up(target: Leaf, value: Value) -> Statement:
+    """Return the statement that adds a value to `target` (float64), and its squares to the variable `square`."""
+    axes = nest(value.shape, [target, *value.leaves])
+    names = [(f"i{at}", strides) for at, (_, strides) in enumerate(axes)]
+    sizes = [(name, size) for (name, _), (size, _) in zip(names, axes, strict=True)]
+    pragma = "\n#pragma omp simd reduction(+:square)\n" if sizes and not _looks_up(value) else ""
+    body = (
+        f"{{ const double one = {text_of(value.tree, names)}; {target.buffer.name}[{place(target, names)}] += one; "
+        "square += one * one; }"
+    )
+    return Statement(_open(sizes[:-1]) + pragma + _open(sizes[-1:]) + body, reads_of(value.tree), {target.buffer})
+
+
+def _looks_up(value: Value) -> bool:
+    return any(isinstance(one, Leaf) and one.gathers for one in value.leaves)
 
 
 def reads_of(tree: Tree) -> set[Buffer]:
@@ -120,7 +137,11 @@ def reduce(target: Leaf, value: Value, dims: Sequence[int], kind: str) -> Statem
         sign = "-" if kind == "amax" else ""
         start = f"{sign}__builtin_inf()"
         suffix = {"float": "f", "double": "d"}.get(C_TYPES[value.dtype])
-        rule = f"{kind[1:]}_{suffix}({{a}}, {{v}})" if suffix else f"{{a}} {'>' if kind == 'amax' else '<'} {{v}} ? {{a}} : {{v}}"
+        rule = (
+            f"{kind[1:]}_{suffix}({{a}}, {{v}})"
+            if suffix
+            else f"{{a}} {'>' if kind == 'amax' else '<'} {{v}} ? {{a}} : {{v}}"
+        )
         if not suffix:
             start = "INT64_MIN" if kind == "amax" else "INT64_MAX"
     along_gone = _runs(inner, value) >= _runs(outer, value) or not outer
@@ -162,8 +183,7 @@ def _dot(target: Leaf, value: Value, outer: Axes, inner: Axes, start: str, rule:
         puts = " ".join(
             f"{target.buffer.name}[{place(target, names)}] = {one};" for one, names in zip(sums, shifted, strict=True)
         )
-        has_gather = any(isinstance(one, Leaf) and one.gathers for one in value.leaves)
-        pragma = "" if has_gather else f"\n#pragma omp simd reduction(+:{','.join(sums)})\n"
+        pragma = "" if _looks_up(value) else f"\n#pragma omp simd reduction(+:{','.join(sums)})\n"
         begin = f"{kind} {', '.join(f'{one} = {start}' for one in sums)};"
         return f"{{ {begin} {_open(inner_sizes[:-1])}{pragma}{_open(inner_sizes[-1:])}{{ {adds} }} {puts} }}"
 
@@ -185,7 +205,7 @@ def _sweep(target: Leaf, value: Value, outer: Axes, inner: Axes, start: str, rul
     inner_names, inner_sizes = _named("r", inner)
     put = f"{target.buffer.name}[{place(target, outer_names)}]"
     step = rule.format(a=put, v=f"({text_of(value.tree, outer_names + inner_names)})")
-    can_be_vector = outer and not any(isinstance(one, Leaf) and one.gathers for one in value.leaves)
+    can_be_vector = outer and not _looks_up(value)
     pragma = "\n#pragma omp simd\n" if can_be_vector else ""
     last = pragma + _open(outer_sizes[-1:])
     return f"{_open(outer_sizes[:-1])}{{ {last}{put} = {start};\n{_open(inner_sizes)}{last}{put} = {step}; }}"

@@ -16,6 +16,14 @@ SMALL_PRODUCT = 4096  # multiplications up to which loops beat a call of the lib
 NOISE = ("bernoulli", "rand", "rand_like", "randn", "randn_like")
 
 
+Handler = Callable[["Lowering", tuple[Any, ...], dict[str, Any], Any], Any]
+
+
+def argument(given: tuple[Any, ...], at: int, default: Any = None) -> Any:
+    """Return an argument of an operation, or the default where it is left out or None."""
+    return given[at] if len(given) > at and given[at] is not None else default
+
+
 class Noise(NamedTuple):
     """Random numbers that torch draws for one step; the strides tell the order in which memory is filled."""
 
@@ -36,7 +44,7 @@ class Lowering:
         constants: Tensors of the graph that the program reads, with their buffers.
     """
 
-    def __init__(self, handlers: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers
         self.statements: list[Statement] = []
         self.noise: list[tuple[Buffer, Noise]] = []
@@ -77,9 +85,9 @@ class Lowering:
         name = str(node.target).removeprefix("aten.").removeprefix("prims.").split(".")[0]
         if "getitem" in name:
             return look(node.args[0])[node.args[1]]
-        arguments = fx.node.map_arg(node.args, look)
-        options = fx.node.map_arg(dict(node.kwargs), look)
-        meta = node.meta.get("val")
+        arguments: Any = fx.node.map_arg(node.args, look)
+        options: Any = fx.node.map_arg(dict(node.kwargs), look)
+        meta: Any = node.meta.get("val")
         if name in NOISE:
             return self._draw(name, arguments, meta)
         if name in ARITHMETIC or name in COMPARISONS or name in LOGIC or name in BITS:
@@ -127,6 +135,12 @@ class Lowering:
             return value
         return self.copy(value)
 
+    def row_major(self, value: Value) -> Value:
+        """Return the value in memory without gaps, the last axis running fastest."""
+        leaf = value.tree
+        is_plain = isinstance(leaf, Leaf) and not leaf.gathers and leaf.strides == values.contiguous(value.shape)
+        return value if is_plain else self.copy(value)
+
     def copy(self, value: Value, dtype: torch.dtype | None = None) -> Value:
         """Return the value computed into new, row-major memory."""
         target = self.new(value.shape, dtype or value.dtype)
@@ -151,7 +165,9 @@ class Lowering:
                 statement.copy = (source.buffer, leaf.buffer)
         self.statements.append(statement)
 
-    def reduce(self, value: Value, dims: Sequence[int], kind: str, *, keep: bool, dtype: torch.dtype | None = None) -> Value:
+    def reduce(
+        self, value: Value, dims: Sequence[int], kind: str, *, keep: bool, dtype: torch.dtype | None = None
+    ) -> Value:
         """Return the value reduced over `dims` (all if there are none), in memory."""
         rank = len(value.shape)
         gone = {dim % rank for dim in dims} if dims else set(range(rank))
@@ -165,7 +181,9 @@ class Lowering:
         self.statements.append(loops.reduce(leaf, value, sorted(gone), kind))
         return target if keep else values.drop(target, sorted(gone))
 
-    def apply(self, template: str, arguments: Sequence[Value], dtype: torch.dtype, *, within: torch.dtype | None = None) -> Value:
+    def apply(
+        self, template: str, arguments: Sequence[Value], dtype: torch.dtype, *, within: torch.dtype | None = None
+    ) -> Value:
         """Return an expression of values, broadcast to one shape; each is cast to `within` (default: dtype) first."""
         shape = torch.broadcast_shapes(*(one.shape for one in arguments))
         meet = within or dtype
@@ -180,7 +198,11 @@ class Lowering:
         return values.expand(value, shape)
 
     def cast(self, value: Value, dtype: torch.dtype) -> Value:
-        """Return the value in another type."""
+        """Return the value in another type.
+
+        Raises:
+            Unsupported: If the type has no C form.
+        """
         if value.dtype == dtype:
             return value
         if dtype not in values.C_TYPES:
@@ -191,7 +213,11 @@ class Lowering:
         return Value(value.shape, Apply(text, (value.tree,), dtype))
 
     def number(self, given: Any) -> Value:
-        """Return an argument of an operation: a value, or a Python number of no shape."""
+        """Return an argument of an operation: a value, or a Python number of no shape.
+
+        Raises:
+            Unsupported: If it is neither.
+        """
         if isinstance(given, Value):
             return given
         if isinstance(given, bool):
@@ -291,7 +317,9 @@ def _as_operand(lowering: Lowering, value: Value) -> Value:
 
 def _gemm(target: Value, left: Value, right: Value) -> Statement:
     a, b = operand(left), operand(right)
-    assert a is not None and b is not None and isinstance(target.tree, Leaf)
+    assert a is not None
+    assert b is not None
+    assert isinstance(target.tree, Leaf)
     batch, (rows, inner), columns = left.shape[:-2], left.shape[-2:], right.shape[-1]
     names = [f"i{at}" for at in range(len(batch))]
     places = []
@@ -299,7 +327,9 @@ def _gemm(target: Value, left: Value, right: Value) -> Statement:
         terms = [f"{name} * {by}" for name, by in zip(names, leaf.strides, strict=False) if by]
         places.append(" + ".join([f"{leaf.buffer.name} + {leaf.offset}", *terms]))
     suffix = SUFFIXES[left.dtype]
-    open_loops = "".join(f"for (long {name} = 0; {name} < {size}; {name}++) " for name, size in zip(names, batch, strict=True))
+    open_loops = "".join(
+        f"for (long {name} = 0; {name} < {size}; {name}++) " for name, size in zip(names, batch, strict=True)
+    )
     call = (
         f"gemm_{suffix}({int(a[2])}, {int(b[2])}, {rows}, {columns}, {inner}, {places[0]}, {a[1]}, {places[1]}, {b[1]}, "
         f"{places[2]}, {columns}, 0);"

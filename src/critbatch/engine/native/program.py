@@ -10,14 +10,14 @@ from typing import final
 
 import torch
 
-from . import values
+from . import lookups, loops, operations, values, windows
 from .graph import Traced
 from .loops import Statement, text_of
 from .lowering import Lowering, Noise
-from .operations import HANDLERS
 from .values import C_TYPES, Buffer, Leaf, Unsupported, Value
 
 ALIGNMENT = 64
+HANDLERS = operations.HANDLERS | lookups.HANDLERS | windows.HANDLERS
 PREAMBLE = Path(__file__).with_name("preamble.c")
 
 
@@ -134,6 +134,50 @@ long run(long count, const {kinds[0]} *inputs, const {kinds[1]} *targets, void *
     return Program(source, work + ALIGNMENT, (), tuple(tensor for _, tensor in lowering.constants))
 
 
+def sums_program(traced: Traced) -> Program:
+    """Return the program that adds up gradients of single examples: their sum, and the sum of their squared norms.
+
+    `long run(count, inputs, targets, state, constants, sums, work)` adds to `sums`, in float64: the gradient's entries
+    one after another, then the squared norm. It returns 0, or -1 where an index was outside of its axis.
+
+    Raises:
+        Unsupported: If the graph holds something that has no C form, or draws random numbers.
+    """
+    lowering = Lowering(HANDLERS)
+    state = [_given(f"s{at}_", one, "state") for at, one in enumerate(traced.state)]
+    batch = [_given(name, one, "input") for name, one in zip(("x_", "y_"), traced.batch, strict=True)]
+    gradients = lowering.run(traced.graph, [*state, *batch])
+    if lowering.noise:
+        raise Unsupported("the model draws random numbers")
+    count = sum(math.prod(one.shape) for one in gradients)
+    total = Buffer("g_", torch.float64, count + 1, "state")
+    at = 0
+    for one in gradients:
+        lowering.statements.append(loops.add_up(Leaf(total, at, values.contiguous(one.shape)), one))
+        at += math.prod(one.shape)
+    work, pointers = _memory(lowering.statements, keep=set())
+    body = "\n".join(f"    {one.text}" for one in lowering.statements)
+    kinds = [C_TYPES[one.dtype] for one in batch]
+    rows = [_row(one) for one in batch]
+    source = f"""{PREAMBLE.read_text()}
+{_CONNECT}
+long run(long count, const {kinds[0]} *inputs, const {kinds[1]} *targets, void **state, void **constants, double *g_,
+         char *work) {{
+{_pointers(state)}{_constants(lowering)}{pointers}    int bad = 0;
+    double square = 0;
+    for (long n = 0; n < count; n++) {{
+    const {kinds[0]} *x_ = inputs + n * {rows[0]};
+    const {kinds[1]} *y_ = targets + n * {rows[1]};
+{body}
+    if (bad) return -1;
+    }}
+    g_[{count}] += square;
+    return 0;
+}}
+"""
+    return Program(source, work + ALIGNMENT, (), tuple(tensor for _, tensor in lowering.constants))
+
+
 _CONNECT = "void connect(void *single, void *twice) { library_f = (blas_f)single; library_d = (blas_d)twice; }"
 
 
@@ -210,7 +254,9 @@ def _write_back(lowering: Lowering, state: Sequence[Value], moved: Sequence[Valu
     ready = []
     for old, new in zip(state, moved, strict=True):
         own = _leaf(old)
-        others = {leaf.buffer for leaf in new.leaves if isinstance(leaf, Leaf) and leaf.buffer.kind == "state"} - {own.buffer}
+        others = {leaf.buffer for leaf in new.leaves if isinstance(leaf, Leaf) and leaf.buffer.kind == "state"} - {
+            own.buffer
+        }
         crooked = any(
             isinstance(leaf, Leaf) and leaf.buffer is own.buffer
             and (leaf.strides != own.strides or leaf.offset or leaf.gathers)

@@ -11,7 +11,7 @@ from ...data import Examples
 from ...randomness import seed_of
 from ..replicas import Block, Replicas
 from ..step import Step
-from .steps import CompiledLook, CompiledStep
+from .steps import CompiledLook, CompiledStep, CompiledSums
 
 
 @final
@@ -24,11 +24,12 @@ class CompiledReplicas(Replicas):
         seeds: Of the runs; each has its own stream for dropout.
         programs: A compiled step for each batch size that occurs.
         look: The compiled evaluation, if there is one.
+        sums: The compiled sums of gradients, if there are any.
     """
 
     def __init__(
         self, step: Step, models: Sequence[nn.Module], seeds: Sequence[int], programs: Mapping[int, CompiledStep],
-        look: CompiledLook | None,
+        look: CompiledLook | None, sums: CompiledSums | None,
     ) -> None:  # fmt: skip
         self._step = step
         self._states = [step.start(model) for model in models]
@@ -36,6 +37,7 @@ class CompiledReplicas(Replicas):
         self._seeds = list(seeds)
         self._programs = programs
         self._look = look
+        self._sums = sums
 
     @override
     def advance(self, active: Sequence[int], block: Block) -> list[Tensor]:
@@ -56,3 +58,7 @@ class CompiledReplicas(Replicas):
     @override
     def means(self, replica: int, part: Examples) -> tuple[float, float] | None:
         return None if self._look is None else self._look.means(self._states[replica], part)
+
+    @override
+    def gradient_sums(self, replica: int, inputs: Tensor, targets: Tensor) -> tuple[Tensor, float] | None:
+        return None if self._sums is None else self._sums.sums(self._states[replica], inputs, targets)

@@ -2,7 +2,8 @@
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
+from ...cache import recall, remember
 from ...data import Examples
 from ..step import State, Step
-from .build import Library, compiled
-from .graph import trace_look, trace_step
-from .program import Program, look_program, step_program
-from .values import Unsupported
+from .build import Library, compiled, load
+from .graph import trace_gradient, trace_look, trace_step
+from .lowering import Noise
+from .program import Program, look_program, step_program, sums_program
 
 CHUNK = 128  # examples evaluated at once: the layers of a small model then stay in the processor's cache
 DRAWS = {
@@ -28,13 +30,49 @@ DRAWS = {
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A compiled program and what a call needs besides."""
+
+    library: Library
+    work: int
+    noise: tuple[Noise, ...]
+    constants: tuple[Tensor, ...]
+
+
+def built(about: Mapping[str, Any], make: Callable[[], Program], seconds: float) -> Built:
+    """Return the compiled program of `make`, which is asked only if nothing is kept about these facts.
+
+    Args:
+        about: All that the program depends on, versions among it.
+        make: Traces the model and writes the program.
+        seconds: How long the compiler may take.
+
+    Raises:
+        Unsupported: If the model cannot be traced or written as C, or the compiler fails.
+    """
+    known = recall(about)
+    library = load(known["library"]) if known else None
+    if library is not None:
+        noise = tuple(
+            Noise(name, getattr(torch, kind), tuple(shape), tuple(strides), chance)
+            for name, kind, shape, strides, chance in known["noise"]
+        )
+        return Built(library, known["work"], noise, ())
+    program = make()
+    library, name = compiled(program.source, seconds=seconds)
+    if not program.constants:
+        noise_facts = [[one[0], str(one.dtype).removeprefix("torch."), *one[2:]] for one in program.noise]
+        remember(about, {"library": name, "work": program.work, "noise": noise_facts})
+    return Built(library, program.work, program.noise, program.constants)
+
+
+@final
 class CompiledStep:
     """Takes many steps of one replica in one call."""
 
-    def __init__(self, program: Program, library: Library, coefficients: int) -> None:
+    def __init__(self, program: Built) -> None:
         self._program = program
-        self._library = library
-        self._coefficients = coefficients
         self._work = torch.empty(program.work, dtype=torch.uint8)
         self._constants = _addresses(program.constants)
 
@@ -59,7 +97,7 @@ class CompiledStep:
         rows = torch.from_numpy(coefficients).to(dtype).contiguous()
         losses = torch.empty(steps, dtype=dtype)
         noise = self._noise(steps, draw)
-        taken = self._library.run(
+        taken = self._program.library.run(
             ctypes.c_long(steps), _pointer(index), _pointer(rows), _pointer(data.inputs), _pointer(data.targets),
             _addresses(flat), _addresses(noise), self._constants, _pointer(losses), _aligned(self._work),
         )  # fmt: skip
@@ -82,12 +120,11 @@ class CompiledStep:
 class CompiledLook:
     """Evaluates losses and metric of one replica on a set of examples."""
 
-    def __init__(self, program: Program, library: Library, chunk: int) -> None:
-        self._library = library
+    def __init__(self, program: Built, chunk: int) -> None:
+        self._program = program
         self._chunk = chunk
         self._work = torch.empty(program.work, dtype=torch.uint8)
         self._constants = _addresses(program.constants)
-        self._tensors = program.constants
         self._padded: dict[int, tuple[Examples, Examples]] = {}
 
     def means(self, state: State, part: Examples) -> tuple[float, float]:
@@ -100,7 +137,7 @@ class CompiledLook:
             self._padded[id(part)] = (part, padded(part, self._chunk))
         whole = self._padded[id(part)][1]
         sums = np.zeros(2)
-        failed = self._library.run(
+        failed = self._program.library.run(
             ctypes.c_long(len(part)), _pointer(whole.inputs), _pointer(whole.targets),
             _addresses([*state.parameters, *state.buffers]), self._constants, ctypes.c_void_p(sums.ctypes.data),
             _aligned(self._work),
@@ -108,6 +145,32 @@ class CompiledLook:
         if failed:
             raise IndexError("a label or token of the data is outside of the axis that it points into")
         return float(sums[0]) / len(part), float(sums[1]) / len(part)
+
+
+@final
+class CompiledSums:
+    """Adds up the gradients of single examples of one replica."""
+
+    def __init__(self, program: Built) -> None:
+        self._program = program
+        self._work = torch.empty(program.work, dtype=torch.uint8)
+        self._constants = _addresses(program.constants)
+
+    def sums(self, state: State, inputs: Tensor, targets: Tensor) -> tuple[Tensor, float]:
+        """Return the sum of the examples' gradients, shape (parameter,), and of their squared norms, in float64.
+
+        Raises:
+            IndexError: If a label or token is outside of its axis.
+        """
+        found = torch.zeros(sum(one.numel() for one in state.parameters) + 1, dtype=torch.float64)
+        inputs, targets = inputs.contiguous(), targets.contiguous()
+        failed = self._program.library.run(
+            ctypes.c_long(len(inputs)), _pointer(inputs), _pointer(targets),
+            _addresses([*state.parameters, *state.buffers]), self._constants, _pointer(found), _aligned(self._work),
+        )  # fmt: skip
+        if failed:
+            raise IndexError("a label or token of the data is outside of the axis that it points into")
+        return found[:-1], float(found[-1])
 
 
 def padded(part: Examples, chunk: int) -> Examples:
@@ -119,28 +182,67 @@ def padded(part: Examples, chunk: int) -> Examples:
     return Examples(inputs.contiguous(), targets.contiguous())
 
 
-def compile_step(step: Step, state: State, data: Examples, size: int, *, coefficients: int, seconds: float) -> CompiledStep:
-    """Return the compiled step for batches of `size` examples.
+@final
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """Compiles the programs of one step.
 
-    Raises:
-        Unsupported: If the model cannot be traced or written as C, or the compiler fails.
+    Attributes:
+        step: What is compiled.
+        data: The training set, in the step's type.
+        about: All that the step depends on, versions among it: compiled programs are kept under it.
+        seconds: How long each call of the compiler may take.
     """
-    batch = (data.inputs[:1].expand(size, *data.inputs.shape[1:]), data.targets[:1].expand(size, *data.targets.shape[1:]))
-    traced = trace_step(step, state, (batch[0].contiguous(), batch[1].contiguous()), coefficients)
-    program = step_program(traced)
-    return CompiledStep(program, compiled(program.source, seconds=seconds), coefficients)
 
+    step: Step
+    data: Examples
+    about: Mapping[str, Any]
+    seconds: float
 
-def compile_look(step: Step, state: State, part: Examples, *, seconds: float) -> CompiledLook:
-    """Return the compiled evaluation, in chunks of at most 128 examples.
+    def step_of(self, size: int) -> CompiledStep:
+        """Return the compiled step for batches of `size` examples.
 
-    Raises:
-        Unsupported: If the model cannot be traced or written as C, or the compiler fails.
-    """
-    chunk = min(CHUNK, 1 << max(math.ceil(math.log2(max(len(part), 1))), 0))
-    sample = padded(Examples(part.inputs[:1], part.targets[:1]), chunk)
-    program = look_program(trace_look(step, state, (sample.inputs, sample.targets)))
-    return CompiledLook(program, compiled(program.source, seconds=seconds), chunk)
+        Raises:
+            Unsupported: If the model cannot be traced or written as C, or the compiler fails.
+        """
+        count = len(self.step.optimizer.coefficients(np.ones(1), np.ones(1)))
+        state = self.step.start(self.step.model)
+
+        def make() -> Program:
+            return step_program(trace_step(self.step, state, self._few(self.data, size), count))
+
+        return CompiledStep(built({**self.about, "program": "step", "size": size}, make, self.seconds))
+
+    def look_at(self, part: Examples) -> CompiledLook:
+        """Return the compiled evaluation, in chunks of at most 128 examples.
+
+        Raises:
+            Unsupported: If the model cannot be traced or written as C, or the compiler fails.
+        """
+        chunk = min(CHUNK, 1 << math.ceil(math.log2(max(len(part), 1))))
+        state = self.step.start(self.step.model)
+
+        def make() -> Program:
+            return look_program(trace_look(self.step, state, self._few(part, chunk)))
+
+        return CompiledLook(built({**self.about, "program": "look", "size": chunk}, make, self.seconds), chunk)
+
+    def sums(self) -> CompiledSums:
+        """Return the compiled sums of gradients of single examples.
+
+        Raises:
+            Unsupported: If the model cannot be traced or written as C, draws random numbers, or the compiler fails.
+        """
+        state = self.step.start(self.step.model)
+
+        def make() -> Program:
+            return sums_program(trace_gradient(self.step, state, self._few(self.data, 1)))
+
+        return CompiledSums(built({**self.about, "program": "sums"}, make, self.seconds))
+
+    def _few(self, data: Examples, size: int) -> tuple[Tensor, Tensor]:
+        some = padded(Examples(data.inputs[:size], data.targets[:size]), size)
+        return some.inputs, some.targets
 
 
 def _pointer(tensor: Tensor) -> ctypes.c_void_p:
@@ -153,6 +255,3 @@ def _addresses(tensors: Sequence[Tensor]) -> Any:
 
 def _aligned(work: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(-(-work.data_ptr() // 64) * 64)
-
-
-__all__ = ["CompiledLook", "CompiledStep", "Unsupported", "compile_look", "compile_step"]

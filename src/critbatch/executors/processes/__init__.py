@@ -42,7 +42,7 @@ class Processes(Executor):
         ValueError: If one of them is below 1.
     """
 
-    workers: int = field(default_factory=cores)
+    workers: int = field(default_factory=cores)  # pyrefly: ignore  # read-only here
     attempts: int = 3
     _kept: list["_Kept"] = field(default_factory=list, init=False, repr=False, compare=False)
 

@@ -1,13 +1,11 @@
-"""Where compiled steps and decisions are kept between commands."""
+"""What can be made again but takes time: kept on disk between commands, and safe to delete."""
 
-import functools
 import hashlib
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ def cache_folder() -> Path:
 
 
 def recall(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was remembered about these facts with these versions; empty if nothing was."""
+    """Return what was remembered about these facts (versions among them); empty if nothing was."""
     try:
         found = json.loads(_place(about).read_text())
     except (OSError, ValueError):
@@ -46,15 +44,5 @@ def remember(about: Mapping[str, Any], what: Mapping[str, Any]) -> None:
 
 
 def _place(about: Mapping[str, Any]) -> Path:
-    text = json.dumps([about, _versions()], sort_keys=True)
+    text = json.dumps(about, sort_keys=True)
     return cache_folder() / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.json"
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    # the engine's own text is a version too: a changed generator has to be checked again
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.rglob("*.[cp]*")):
-        if path.suffix in (".py", ".c"):
-            digest.update(path.read_bytes())
-    return {"torch": version("torch"), "engine": digest.hexdigest()}
