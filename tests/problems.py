@@ -134,7 +134,7 @@ def sparse_cnn() -> nn.Module:
 def series_cnn() -> nn.Module:
     return nn.Sequential(
         nn.Conv1d(3, 4, 3, padding="same"), nn.BatchNorm1d(4), nn.Tanh(), nn.MaxPool1d(2), nn.AvgPool1d(2, 1, 1),
-        nn.Conv1d(4, 2, 2, stride=2, padding=1), nn.LayerNorm(2), nn.Flatten(), nn.Linear(4, 3),
+        nn.Conv1d(4, 2, 2, stride=2, padding=1), nn.LayerNorm((2, 2)), nn.Flatten(), nn.Linear(4, 3),
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ def execute(  # noqa: PLR0913
     train: Train,
     cohort_size: int = 1,
     cost: Callable[[Run], float] = inverse_batch_size,
+    least: float = 0.0,
     on_result: Callable[[RunResult], None] = ignore,
 ) -> Evidence:
     """Return the evidence of all runs of `plan`, training those that `store` has not finished.
@@ -48,6 +49,7 @@ def execute(  # noqa: PLR0913
         train: Trains a cohort. A module-level function. What it raises makes the cohort's runs FAILED.
         cohort_size: The largest number of runs that train together; fewer where the workers would finish unevenly.
         cost: What a run is expected to take, in any unit: long ones start first.
+        least: A cost so small that a cohort is not divided for it: each worker would prepare the same anew.
         on_result: Called with each new result once the store has it.
 
     Raises:
@@ -58,7 +60,7 @@ def execute(  # noqa: PLR0913
     wanting = [run for run in plan.runs if run.id not in finished]
     check_tasks(tasks, wanting)
     needed = {run.task: tasks[run.task] for run in wanting}
-    dearest = sum(map(cost, wanting)) / (executor.workers * SHARES)
+    dearest = max(sum(map(cost, wanting)) / (executor.workers * SHARES), least)
     groups = cohorts(wanting, cohort_size, cost, dearest=dearest)
     with contextlib.closing(executor.map(attempt, (needed, train), groups)) as outcomes:
         for cohort, outcome in outcomes:

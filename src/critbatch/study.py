@@ -37,6 +37,7 @@ from .task import Target, Task
 
 RULES: dict[str, ScalingRule] = {"constant": Constant(), "square_root": SquareRoot(), "linear": Linear()}
 PACKAGES = ("critbatch", "torch", "numpy", "scipy", "polars", "scikit-learn")
+UNDIVIDED = 4e6  # examples: a few seconds of a small model
 COHORT = 64  # runs that may train together
 OVERHEAD_EXAMPLES = {"sequential": 300, "population": 10, "auto": 10}  # what a step costs besides, in examples
 
@@ -105,6 +106,7 @@ class Progress:
             train=functools.partial(train, device=shop.device, engine=shop.engine, planned=self.planned),
             cohort_size=1 if shop.engine == "sequential" else COHORT,
             cost=cost,
+            least=UNDIVIDED,
             on_result=shop.watcher.finished,
         )
 

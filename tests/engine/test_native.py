@@ -184,7 +184,7 @@ def test_a_compiled_evaluation_gives_the_means_of_the_module(model):
 
 def test_what_has_no_c_form_is_named():
     task = blob_task(lambda: nn.Sequential(nn.Linear(4, 3), Sorting()))
-    with pytest.raises(Unsupported, match="the operation aten.sort.* has no C form"):
+    with pytest.raises(Unsupported, match=r"the operation aten\.sort\..* has no C form"):
         Trained(task, RULES["sgd"], 8, torch.float32)
 
 

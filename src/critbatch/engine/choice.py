@@ -136,7 +136,11 @@ def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_force
 
 
 def _choose(task: Task, run: Run, device: torch.device, steps: float, is_forced: bool) -> Choice:
-    about = _about(task, run, device)
+    model = _model_facts(task, run)
+    about = {
+        **model, "optimizer": describe(run.optimizer), "sampling": describe(run.sampling), "batch_size": run.batch_size,
+        "device": str(device), "threads": torch.get_num_threads(),
+    }  # fmt: skip
     known = recall(about)
     if known.get("day") != time.strftime("%Y-%j"):  # times are those of a machine that others use too
         known = {key: known[key] for key in ("checked", "refused") if key in known}
@@ -151,7 +155,7 @@ def _choose(task: Task, run: Run, device: torch.device, steps: float, is_forced:
     reason, tier, prepared = "", "plain", None
     if device.type == "cpu":
         try:
-            tier, prepared = "compiled", prepare(task, run, about, seconds=patience, is_checked=is_checked)
+            tier, prepared = "compiled", prepare(task, run, model, seconds=patience, is_checked=is_checked)
         except Unsupported as error:
             reason = f"its step cannot be compiled: {error}"
     if prepared is None:
@@ -170,13 +174,11 @@ def _choose(task: Task, run: Run, device: torch.device, steps: float, is_forced:
     return Choice(tier, reason, plain, seconds, prepared)
 
 
-def _about(task: Task, run: Run, device: torch.device) -> dict[str, Any]:
-    """Return all that a compiled step and its times depend on."""
-    layers = ADDRESS.sub("", repr(task.initialise(0)))
+def _model_facts(task: Task, run: Run) -> dict[str, Any]:
+    """Return what a compiled model depends on."""
     return {
-        "task": task.name, "revision": task.revision, "layers": layers, "optimizer": describe(run.optimizer),
-        "sampling": describe(run.sampling), "batch_size": run.batch_size, "dtype": run.dtype, "device": str(device),
-        "threads": torch.get_num_threads(), "processor": processor(), "engine": _engine(), "torch": torch.__version__,
+        "task": task.name, "revision": task.revision, "layers": ADDRESS.sub("", repr(task.initialise(0))),
+        "dtype": run.dtype, "processor": processor(), "engine": _engine(), "torch": torch.__version__,
     }  # fmt: skip
 
 
@@ -215,7 +217,7 @@ def prepare(task: Task, run: Run, about: Mapping[str, Any], *, seconds: float, i
     Args:
         task: What is trained.
         run: Says batch size, optimizer, sampling and dtype.
-        about: All that the step depends on.
+        about: What the model depends on.
         seconds: How long each call of the compiler may take.
         is_checked: Whether the check can be left out.
 

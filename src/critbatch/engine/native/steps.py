@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from ...cache import recall, remember
 from ...data import Examples
+from ...plan import describe
 from ..step import State, Step
 from .build import Library, compiled, load
 from .graph import trace_gradient, trace_look, trace_step
@@ -190,7 +191,7 @@ class Workbench:
     Attributes:
         step: What is compiled.
         data: The training set, in the step's type.
-        about: All that the step depends on, versions among it: compiled programs are kept under it.
+        about: What the model depends on, versions among it: compiled programs are kept under it.
         seconds: How long each call of the compiler may take.
     """
 
@@ -211,7 +212,8 @@ class Workbench:
         def make() -> Program:
             return step_program(trace_step(self.step, state, self._few(self.data, size), count))
 
-        return CompiledStep(built({**self.about, "program": "step", "size": size}, make, self.seconds))
+        about = {**self.about, "program": "step", "size": size, "optimizer": describe(self.step.optimizer)}
+        return CompiledStep(built(about, make, self.seconds))
 
     def look_at(self, part: Examples) -> CompiledLook:
         """Return the compiled evaluation, in chunks of at most 128 examples.
