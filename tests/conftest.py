@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,14 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
     report = yield
     refuse_skip(report)
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep compiled steps and decisions in a folder of the tests' own; processes that tests start read it too."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("CRITBATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def pytest_configure() -> None:

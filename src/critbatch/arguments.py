@@ -95,19 +95,21 @@ def engine(name: str) -> Engine:
     return name
 
 
-def optimizer(name: str, *, momentum: float, nesterov: bool, weight_decay: float | None) -> Optimizer:
+def optimizer(
+    name: str, *, momentum: float, nesterov: bool, weight_decay: float | None, clip_norm: float | None
+) -> Optimizer:  # fmt: skip
     """Return the optimizer called `name`.
 
     Raises:
         ValueError: If there is none, or momentum is given to one that has none.
     """
     kind = catalog.load("optimizers", name)
-    decay = {} if weight_decay is None else {"weight_decay": weight_decay}
+    more = {"clip_norm": clip_norm} | ({} if weight_decay is None else {"weight_decay": weight_decay})
     if name == "sgd":
-        return kind(momentum=momentum, nesterov=nesterov, **decay)
+        return kind(momentum=momentum, nesterov=nesterov, **more)
     if momentum or nesterov:
         raise ValueError(f"`--momentum`, `--nesterov`: optimizer {name!r} has none. Use --optimizer sgd.")
-    return kind(**decay)
+    return kind(**more)
 
 
 def sampling(name: str, last_batch: str) -> Sampling:

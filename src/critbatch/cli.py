@@ -48,6 +48,7 @@ OptimizerName = Annotated[str, typer.Option(help="sgd, adam or adamw.")]
 Momentum = Annotated[float, typer.Option(help="Of SGD.")]
 Nesterov = Annotated[bool, typer.Option("--nesterov", help="Nesterov momentum.")]
 WeightDecay = Annotated[float | None, typer.Option(help="Default: the optimizer's.")]
+ClipNorm = Annotated[float | None, typer.Option(help="Largest norm of the gradient. Default: no clipping.")]
 ScheduleName = Annotated[str, typer.Option(help="constant, cosine or linear, stretched over the budget.")]
 SamplingName = Annotated[str, typer.Option(help="reshuffle, partition, with_replacement or without_replacement.")]
 LastBatchName = Annotated[str, typer.Option(help="What happens to an incomplete last batch: drop or weight.")]
@@ -96,8 +97,8 @@ def run(  # noqa: PLR0913, PLR0917
     task: TaskName, batch_sizes: BatchSizes = "", learning_rates: Rates = "", seeds: Seeds = 5,
     epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
     target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
-    weight_decay: WeightDecay = None, schedule: ScheduleName = "constant", sampling: SamplingName = "reshuffle",
-    last_batch: LastBatchName = "drop", micro_batch_size: MicroBatchSize = None, dtype: Dtype = "float32",
+    weight_decay: WeightDecay = None, clip_norm: ClipNorm = None, schedule: ScheduleName = "constant",
+    sampling: SamplingName = "reshuffle", last_batch: LastBatchName = "drop", micro_batch_size: MicroBatchSize = None, dtype: Dtype = "float32",
     device: Device = "cpu", engine: EngineName = "auto", executor: ExecutorName = "processes", workers: Workers = CORES,
     store: StoreUrl = "", out: Out = None, dry_run: DryRun = False, as_json: Json = False, no_progress: Quiet = False,
 ) -> None:  # fmt: skip
@@ -112,7 +113,7 @@ def run(  # noqa: PLR0913, PLR0917
             "seeds": seeds,
             "budget": arguments.budget(epochs, steps, examples, seconds),
             "optimizer": arguments.optimizer(
-                optimizer, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+                optimizer, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, clip_norm=clip_norm
             ),
             "schedule": arguments.schedule(schedule),
             "sampling": arguments.sampling(sampling, last_batch),

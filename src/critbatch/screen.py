@@ -17,7 +17,7 @@ def show(finding: Finding, console: Console) -> None:
     runs = sum(finding.endings.values())
     console.print(
         f"[bold]{escape(task.name)}[/bold]: {task.train_size:,} training examples, {task.parameters:,} parameters, "
-        f"{runs} runs, {len(finding.plan.get('seeds', []))} seeds, {finding.seconds:.0f} s of training"
+        f"{runs} runs, {len(finding.plan.get('seeds', []))} seeds, {finding.seconds:.0f} s of training (as the plain loop takes them)"
     )
     console.print(_table(finding))
     if any("edge" in note for row in finding.batch_sizes for note in _notes(row)):

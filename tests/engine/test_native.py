@@ -9,7 +9,7 @@ from torch import nn
 
 from critbatch.data import Examples
 from critbatch.engine.native import pointwise
-from critbatch.engine.native.steps import CompiledStep, compile_look, compile_step
+from critbatch.engine.native.steps import CompiledStep, Workbench
 from critbatch.engine.native.values import Unsupported
 from critbatch.engine.step import State, Step, step_of
 from critbatch.randomness import seed_of
@@ -47,16 +47,16 @@ SINGLE = [("dropout", "adamw", 8), ("wide cnn", "momentum", 8), ("transformer", 
 class Trained:
     """A compiled step at work, in blocks of steps as the engine takes them."""
 
-    def __init__(self, task: Task, rule: Rule, size: int, dtype: torch.dtype) -> None:
+    def __init__(self, task: Task, rule: Rule, size: int, dtype: torch.dtype, words: str = "") -> None:
         self.task, self.rule, self.dtype = task, rule, dtype
-        self.data: Examples = task.train.to(torch.device("cpu"), dtype)
+        data = task.train.to(torch.device("cpu"), dtype)
+        self.data = Examples(data.inputs.contiguous(), data.targets.contiguous())
         self.step: Step = step_of(task, rule.ours, dtype)
         self.state: State = self.step.start(task.initialise(SEED).to(dtype))
         self.draw = torch.Generator().manual_seed(seed_of(SEED, "forward"))
-        self.program: CompiledStep = compile_step(
-            self.step, self.step.start(self.step.model), self.data, size, coefficients=len(self.coefficients([1.0], 1)[0]),
-            seconds=100.0,
-        )  # fmt: skip
+        about = {"model": repr(self.step.model), "dtype": str(dtype), "l2": task.l2, "words": words}
+        self.bench = Workbench(self.step, self.data, about, seconds=100.0)
+        self.program: CompiledStep = self.bench.step_of(size)
 
     def coefficients(self, rates, start: int) -> np.ndarray:
         steps = np.arange(start, start + len(rates), dtype=float)
@@ -84,12 +84,14 @@ def examples_and_rates(size: int, steps: int, rate: float) -> tuple[torch.Tensor
     return index, [rate * (1 - step / (2 * steps)) for step in range(steps)]
 
 
-def assert_same_training(model: str, rule: Rule, size: int, dtype: torch.dtype, *, factor: float = 1.0, **more) -> None:
+def assert_same_training(
+    model: str, rule: Rule, size: int, dtype: torch.dtype, *, factor: float = 1.0, words: str = "", **more
+) -> None:
     steps, tolerance = TOLERANCES[dtype]
     task = zoo_task(model, **more)
     index, rates = examples_and_rates(size, steps, rule.rate)
     losses, expected = train_by_hand(task, rule, index, rates, seed=SEED, dtype=dtype)
-    trained = Trained(task, rule, size, dtype)
+    trained = Trained(task, rule, size, dtype, words)
     found = torch.cat(list(trained.in_blocks(index, [factor * rate for rate in rates])))
     assert distance(found, losses) <= tolerance
     ours, theirs = trained.model().state_dict(), expected.state_dict()
@@ -126,7 +128,7 @@ def test_a_learning_rate_that_is_off_by_a_millionth_is_seen():
 def test_a_wrong_operation_is_seen(monkeypatch):
     monkeypatch.setitem(pointwise.ARITHMETIC, "tanh", "1.000001 * tanh_{s}({0})")
     with pytest.raises(AssertionError):
-        assert_same_training("frozen", RULES["sgd"], 2, torch.float64)
+        assert_same_training("frozen", RULES["sgd"], 2, torch.float64, words="another program")
 
 
 def test_steps_end_with_the_first_loss_that_is_not_finite():
@@ -173,7 +175,8 @@ def test_a_compiled_evaluation_gives_the_means_of_the_module(model):
         module(task.train.to(torch.device("cpu"), torch.float64).inputs)  # moves running averages
     module.eval()
     state = step.start(module)
-    look = compile_look(step, state, task.test.to(torch.device("cpu"), torch.float64), seconds=100.0)
+    test = task.test.to(torch.device("cpu"), torch.float64)
+    look = Workbench(step, test, {"model": repr(module)}, seconds=100.0).look_at(test)
     for part in (task.test, task.train):
         exact = part.to(torch.device("cpu"), torch.float64)
         with torch.no_grad():

@@ -109,4 +109,14 @@ def _warnings(arranged: Grid, chosen: dict[int, Choice], evidence: Evidence) -> 
         found.append(
             f"{len(notes)} runs trained in smaller micro-batches, for memory ran out; batch sizes are unchanged"
         )
-    return found
+    return found + _engine_warnings(evidence)
+
+
+def _engine_warnings(evidence: Evidence) -> list[str]:
+    """Return why runs were not trained in a compiled step, each reason once with the batch sizes that it concerns."""
+    sizes: dict[str, set[int]] = {}
+    for size, note in evidence.runs.select("batch_size", "note").iter_rows():
+        for part in (note or "").split("; "):
+            if part.startswith("trained in the "):
+                sizes.setdefault(part, set()).add(size)
+    return [f"batch size {', '.join(map(str, sorted(some)))}: {part}" for part, some in sizes.items()]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import torch
 
@@ -42,6 +42,7 @@ MOST_COMPILE_SECONDS = 120.0
 TOO_SHORT = "compiling it would take longer than that saves"
 
 
+@runtime_checkable
 class Prepared(Protocol):
     """What a tier needs to start cohorts of one kind."""
 
