@@ -98,7 +98,8 @@ def run(  # noqa: PLR0913, PLR0917
     epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
     target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
     weight_decay: WeightDecay = None, clip_norm: ClipNorm = None, schedule: ScheduleName = "constant",
-    sampling: SamplingName = "reshuffle", last_batch: LastBatchName = "drop", micro_batch_size: MicroBatchSize = None, dtype: Dtype = "float32",
+    sampling: SamplingName = "reshuffle", last_batch: LastBatchName = "drop",
+    micro_batch_size: MicroBatchSize = None, dtype: Dtype = "float32",
     device: Device = "cpu", engine: EngineName = "auto", executor: ExecutorName = "processes", workers: Workers = CORES,
     store: StoreUrl = "", out: Out = None, dry_run: DryRun = False, as_json: Json = False, no_progress: Quiet = False,
 ) -> None:  # fmt: skip

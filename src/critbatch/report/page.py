@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _number(value: Any) -> str:
 @functools.cache
 def _bundle() -> Markup:
     """Return Vega, Vega-Lite and Vega-Embed as one script; making it takes seconds, so it is kept on disk."""
-    about = {"script": _BUNDLE, "vl_convert": vl_convert.__version__}
+    about = {"script": _BUNDLE, "vl_convert": version("vl-convert-python")}
     text = recall(about).get("text")
     if not isinstance(text, str):
         text = _unix(vl_convert.javascript_bundle(_BUNDLE))
