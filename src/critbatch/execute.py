@@ -1,6 +1,7 @@
 """Plan x executor x store -> evidence."""
 
 import contextlib
+import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 
@@ -33,7 +34,7 @@ def execute(  # noqa: PLR0913
     train: Train,
     cohort_size: int = 1,
     cost: Callable[[Run], float] = inverse_batch_size,
-    least: float = 0.0,
+    cohort_costs: tuple[float, float] = (0.0, math.inf),
     on_result: Callable[[RunResult], None] = ignore,
 ) -> Evidence:
     """Return the evidence of all runs of `plan`, training those that `store` has not finished.
@@ -49,7 +50,8 @@ def execute(  # noqa: PLR0913
         train: Trains a cohort. A module-level function. What it raises makes the cohort's runs FAILED.
         cohort_size: The largest number of runs that train together; fewer where the workers would finish unevenly.
         cost: What a run is expected to take, in any unit: long ones start first.
-        least: A cost so small that a cohort is not divided for it: each worker would prepare the same anew.
+        cohort_costs: What a cohort costs, about: not divided below the first, where each worker would prepare the same
+            anew; not more than the second, which is what is lost at most when everything is stopped.
         on_result: Called with each new result once the store has it.
 
     Raises:
@@ -60,7 +62,8 @@ def execute(  # noqa: PLR0913
     wanting = [run for run in plan.runs if run.id not in finished]
     check_tasks(tasks, wanting)
     needed = {run.task: tasks[run.task] for run in wanting}
-    dearest = max(sum(map(cost, wanting)) / (executor.workers * SHARES), least)
+    least, most = cohort_costs
+    dearest = min(max(sum(map(cost, wanting)) / (executor.workers * SHARES), least), most)
     groups = cohorts(wanting, cohort_size, cost, dearest=dearest)
     with contextlib.closing(executor.map(attempt, (needed, train), groups)) as outcomes:
         for cohort, outcome in outcomes:

@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from .budget import Budget
 from .budgets.longest import Longest
 from .budgets.seconds import Seconds
 from .curves.hyperbola import Hyperbola
+from .data import Examples
 from .design import MOST_EXTENSIONS, Design
 from .engine.population import Engine, look_seconds, survey, train
 from .execute import execute
@@ -38,6 +40,7 @@ from .task import Target, Task
 RULES: dict[str, ScalingRule] = {"constant": Constant(), "square_root": SquareRoot(), "linear": Linear()}
 PACKAGES = ("critbatch", "torch", "numpy", "scipy", "polars", "scikit-learn")
 UNDIVIDED = 4e6  # examples: a few seconds of a small model
+MOST_COHORT_SECONDS = 60.0  # in the plain loop: what a killed worker may lose
 COHORT = 64  # runs that may train together
 OVERHEAD_EXAMPLES = {"sequential": 300, "population": 10, "auto": 10}  # what a step costs besides, in examples
 
@@ -88,6 +91,7 @@ class Progress:
         self.workshop = workshop
         self.facts = task_facts(task, workshop.target or task.target)
         self.planned = planned_steps(task, design)
+        self.example_seconds = example_seconds(task)
         self.plan = Plan(())
 
     def run(self, stage: str, more: Plan) -> Evidence:
@@ -106,7 +110,7 @@ class Progress:
             train=functools.partial(train, device=shop.device, engine=shop.engine, planned=self.planned),
             cohort_size=1 if shop.engine == "sequential" else COHORT,
             cost=cost,
-            least=UNDIVIDED,
+            cohort_costs=(UNDIVIDED, MOST_COHORT_SECONDS / self.example_seconds),
             on_result=shop.watcher.finished,
         )
 
@@ -244,6 +248,20 @@ def expected_cost(run: Run, train_size: int, engine: Engine) -> float:
     """Return what a run should take, in examples: those it sees, and a constant for each step."""
     steps = run.budget.most_steps(run.batch_size, train_size)
     return 1.0 if math.isinf(steps) else steps * (run.batch_size + OVERHEAD_EXAMPLES[engine])
+
+
+@torch.no_grad()
+def example_seconds(task: Task, size: int = 64) -> float:
+    """Return about what one training example takes in a large batch: three forward passes' time."""
+    model = task.initialise(0).eval()
+    dtype = next(model.parameters()).dtype
+    few = Examples(task.test.inputs[:size], task.test.targets[:size]).to(torch.device("cpu"), dtype)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        model(few.inputs)
+        times.append(time.perf_counter() - started)
+    return 3 * min(times) / len(few)
 
 
 def planned_steps(task: Task, design: Design) -> dict[int, float]:

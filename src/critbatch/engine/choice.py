@@ -111,7 +111,7 @@ class Choice:
     prepared: Prepared | None = None
 
 
-_chosen: dict[str, Choice] = {}  # of this process: a worker trains many cohorts of one kind
+_chosen: dict[str, tuple[float, Choice]] = {}  # of this process, with the steps that were planned
 
 
 def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_forced: bool = False) -> Choice:
@@ -130,9 +130,10 @@ def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_force
     """
     alike = dataclasses.replace(run, learning_rate=1.0, seed=0, target=None)
     key = f"{alike.id} {device} {is_forced}"
-    found = _chosen.get(key)
-    if found is None or found.reason == TOO_SHORT:
-        found = _chosen[key] = _choose(task, run, device, steps, is_forced)
+    planned, found = _chosen.get(key, (0.0, None))
+    if found is None or (found.reason == TOO_SHORT and steps > 2 * planned):
+        found = _choose(task, run, device, steps, is_forced)
+        _chosen[key] = steps, found
     return found
 
 

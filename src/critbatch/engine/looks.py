@@ -1,8 +1,9 @@
 """What is written down while a run trains, and whether it has reached its target."""
 
 import copy
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -26,21 +27,20 @@ def ask_the_module(part: Examples) -> None:
     """Return nothing: the set has to be evaluated by the module itself."""
 
 
+@functools.lru_cache(maxsize=4)
 def splits_on(task: Task, device: torch.device, dtype: torch.dtype) -> dict[str, Examples]:
-    """Return the sets that looks evaluate, ready on `device`."""
+    """Return the sets that looks evaluate, ready on `device`; the same objects again for the same task."""
     return {name: part.to(device, dtype) for name, part in task.splits.items()}
 
 
 class Looks:
     """Evaluates one run at its looks and keeps the records. Looking never changes the training, bit for bit."""
 
-    def __init__(
-        self, task: Task, run: Run, device: torch.device, splits: Mapping[str, Examples] | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, task: Task, run: Run, device: torch.device) -> None:
         self.task = task
         self.run = run
         self.device = device
-        self.splits: Mapping[str, Examples] = splits or splits_on(task, device, getattr(torch, run.dtype))
+        self.splits = splits_on(task, device, getattr(torch, run.dtype))
         self.records: list[Record] = []
         self.notes: list[str] = []
         self._due = {one: frozenset(look_steps(one.looks_per_decade)) for one in run.measurements}

@@ -16,7 +16,7 @@ from ..plan import Run, RunResult
 from ..randomness import generator
 from ..record import Ending, record_table
 from ..task import Task
-from .looks import Looks, splits_on
+from .looks import Looks
 from .replicas import Block, Replicas
 
 LOOK_STEPS = look_steps()
@@ -58,8 +58,7 @@ def train_together(
         ValueError: If the sampling gives no batch.
     """
     run = cohort[0]
-    splits = splits_on(task, device, getattr(torch, run.dtype))
-    members = [_Member(one, Looks(task, one, device, splits)) for one in cohort]
+    members = [_Member(one, Looks(task, one, device)) for one in cohort]
     progress = Progress(0, 0, 0.0, len(task.train))
     seeds = sorted({one.seed for one in cohort})
     sources = {seed: pieces(task, run, seed, device) for seed in seeds}
