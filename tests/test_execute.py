@@ -84,7 +84,10 @@ def test_evidence_holds_every_run_in_the_order_of_the_plan():
         ({}, [[2], [2], [2], [4], [4], [4], [8], [8], [8]]),
         ({"cohort_size": 2, "cost": lambda run: 10.0**run.batch_size}, [[8], [8], [8], [4, 4], [4], [2, 2], [2]]),
     ],
-    ids=["one by one, small batches first", "in twos at a cost that is given, unless one is more than a worker's share"],
+    ids=[
+        "one by one, small batches first",
+        "in twos at a cost that is given, unless one is more than a worker's share",
+    ],
 )
 def test_cohorts_share_all_but_learning_rate_and_seed_and_long_ones_start_first(options, batch_sizes):
     run_all(Memory(), **options)

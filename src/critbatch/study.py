@@ -1,12 +1,13 @@
 """The main job: design -> runs -> evidence -> finding with a recommendation."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol, final, runtime_checkable
@@ -194,6 +195,21 @@ def expectation(task: Task, design: Design, device: str, workers: int, engine: E
     """
     design.check(task)
     check_device(device)
+    with _one_thread():  # as in a worker process
+        return _expectation(task, design, device, workers, engine)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _expectation(task: Task, design: Design, device: str, workers: int, engine: Engine) -> dict[str, Any]:
     runs, most = design.size()
     tiers, total = [], 0.0
     planned = planned_steps(task, design)

@@ -73,6 +73,117 @@ def test_workers_have_one_thread_and_tensors_travel_as_bytes(monkeypatch):
     assert "MKL_NUM_THREADS" not in os.environ
 
 
+def workers_of(executor: Processes, shared: object, items: int = 6) -> set[int]:
+    return {process for _, process in executor.map(work.process_of, shared, range(items))}
+
+
+def children() -> set[int | None]:
+    return {process.pid for process in multiprocessing.active_children()}
+
+
+def test_inside_a_context_workers_go_on_from_one_call_to_the_next():
+    with Processes(workers=2) as executor:
+        first = workers_of(executor, "work")
+        assert len(children()) == 2
+        before = children()
+        assert first <= before
+        assert workers_of(executor, "work") <= before
+        assert workers_of(executor, "work", items=1) <= before
+        assert list(executor.map(work.process_of, "work", [])) == []
+        assert children() == before
+    assert children() == set()
+
+
+def test_other_work_starts_workers_anew():
+    with Processes(workers=2) as executor:
+        first = workers_of(executor, "work")
+        second = workers_of(executor, "other work")
+        assert first.isdisjoint(second)
+        assert second <= children()
+        assert first.isdisjoint(children())
+
+
+def test_a_call_that_needs_more_workers_than_there_are_gets_them():
+    with Processes(workers=2) as executor:
+        workers_of(executor, "work", items=1)
+        assert len(children()) == 1
+        workers_of(executor, "work")
+        assert len(children()) == 2
+
+
+def test_a_worker_killed_between_two_calls_is_replaced():
+    with Processes(workers=2) as executor:
+        before = workers_of(executor, "work")
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        found = workers_of(executor, "work")
+        assert found
+        assert found.isdisjoint(before)
+        assert found <= children()
+    assert children() == set()
+
+
+def test_an_item_that_kills_a_kept_worker_is_lost_and_the_next_call_works(diary):
+    with Processes(workers=2, attempts=1) as executor:
+        first = dict(executor.map(work.kill_self, diary, ["a", "always", "b"]))
+        assert first == {"a": "A", "b": "B", "always": Lost(DIED.format(1, "signal 9; out of memory?"))}
+        assert dict(executor.map(work.kill_self, diary, ["c", "d"])) == {"c": "C", "d": "D"}
+    assert children() == set()
+
+
+def test_after_a_death_the_rest_is_shared_by_all_workers_again(diary):
+    with Processes(workers=2) as executor:
+        items = ["once", *"abcdefgh"]
+        assert dict(executor.map(work.kill_self, diary, items)) == {item: item.upper() for item in items}
+        assert len(children()) == 2
+
+
+def test_an_error_or_an_early_end_leaves_no_worker_and_the_next_call_works():
+    with Processes(workers=2) as executor:
+        with pytest.raises(ValueError, match="item 3 is refused"):
+            list(executor.map(work.refuse, 3, range(6)))
+        assert children() == set()
+        outcomes = executor.map(work.multiply, 10, range(100))
+        next(outcomes)
+        outcomes.close()
+        assert children() == set()
+        assert sorted(executor.map(work.multiply, 10, [1, 2])) == [(1, 10), (2, 20)]
+    assert children() == set()
+
+
+def interrupted() -> None:
+    with Processes(workers=2) as executor:
+        workers_of(executor, "work")
+        assert len(children()) == 2
+        raise KeyboardInterrupt
+
+
+def test_an_error_in_the_context_ends_all_workers():
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert children() == set()
+
+
+def test_without_a_context_workers_end_with_each_call():
+    executor = Processes(workers=2)
+    first = workers_of(executor, "work")
+    assert children() == set()
+    assert workers_of(executor, "work").isdisjoint(first)
+    assert children() == set()
+
+
+def test_an_executor_can_be_entered_again_and_is_still_a_value():
+    executor = Processes(workers=2)
+    for _ in range(2):
+        with executor as entered:
+            assert entered is executor
+            workers_of(executor, "work", items=1)
+        assert children() == set()
+    assert executor == Processes(workers=2)
+    assert hash(executor) == hash(Processes(workers=2))
+
+
 SENDABLE = (
     r"Define the model factory at module level in a file and name it as `path/to/file\.py:name`, or use the serial"
 )

@@ -52,3 +52,23 @@ def test_closing_early_stops_the_work(executor, tmp_path):
     assert multiprocessing.active_children() == []
     assert len(diary.read_text().split()) < 10
     assert list(outcomes) == []
+
+
+def test_workers_tell_how_many_items_are_worked_on_at_once(executor):
+    assert executor.workers >= 1
+
+
+def test_as_a_context_it_gives_the_same_results_call_after_call_and_leaves_nothing_behind(executor):
+    with executor as entered:
+        assert entered is executor
+        for factor in (10, 10, 20):
+            assert sorted(executor.map(multiply, factor, range(5))) == [(item, factor * item) for item in range(5)]
+    assert multiprocessing.active_children() == []
+    assert sorted(executor.map(multiply, 10, [1, 2])) == [(1, 10), (2, 20)]
+    assert multiprocessing.active_children() == []
+
+
+def test_an_error_passes_through_the_context(executor):
+    with pytest.raises(ZeroDivisionError), executor:
+        raise ZeroDivisionError
+    assert multiprocessing.active_children() == []

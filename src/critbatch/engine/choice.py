@@ -34,6 +34,7 @@ from .together import block, pieces
 Tier = Literal["plain", "compiled", "stacked"]
 
 WARM_UP, TIMED, PATIENCE = 3, 20, 0.25  # steps before and while timing, and seconds after which timing stops
+MOST_TIMED, REPEATS = 256, 3  # steps of a timed block of a fast tier, and how often it is timed
 STACKED = 16  # replicas with which the stacked tier is timed
 COMPILE_SECONDS = 4.0  # what tracing, compiling and checking a small model take with nothing cached
 CACHED_SECONDS = 0.5
@@ -278,16 +279,22 @@ def _compiled(bench: Workbench, run: Run) -> tuple[Step, dict[int, CompiledStep]
 
 
 def _step_seconds(task: Task, run: Run, device: torch.device, prepared: Prepared, count: int) -> float:
-    """Return the median seconds of one step of one of `count` replicas."""
+    """Return the median seconds of one step of one of `count` replicas, in blocks as long as training has them."""
     still = [dataclasses.replace(run, learning_rate=run.optimizer.first_learning_rate)] * count
     replicas = prepared.replicas(task, still)
-    times: list[float] = []
-    began = time.perf_counter()
-    for piece in itertools.islice(pieces(task, run, run.seed, device), WARM_UP + TIMED):
-        asked = block(still, {run.seed: [piece]}, [0.0], 0, len(piece[1]))
+    source = pieces(task, run, run.seed, device)
+
+    def advance(steps: int) -> float:
+        taken = [piece for piece in itertools.islice(source, steps) if len(piece[1]) == run.batch_size]
+        if not taken:
+            return math.inf
+        asked = block(
+            still, {run.seed: [(taken[0][0], index) for _, index in taken]}, [0.0] * len(taken), 0, run.batch_size
+        )
         started = time.perf_counter()
         replicas.advance(range(count), asked)
-        times.append(time.perf_counter() - started)
-        if time.perf_counter() - began > PATIENCE and len(times) > WARM_UP:
-            break
-    return statistics.median(times[WARM_UP:] or times) / count
+        return (time.perf_counter() - started) / len(taken)
+
+    advance(WARM_UP)
+    steps = max(1, min(MOST_TIMED, int(PATIENCE / REPEATS / max(advance(1), 1e-6))))
+    return statistics.median(advance(steps) for _ in range(REPEATS)) / count
