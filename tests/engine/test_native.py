@@ -41,7 +41,7 @@ CASES = [
     ("encoder layer", "sgd", 3),
     ("transformer", "momentum", 2),
 ]
-SINGLE = [("dropout", "adamw", 8), ("sparse cnn", "momentum", 8), ("gru", "clipped", 3)]
+SINGLE = [("dropout", "adamw", 8), ("sparse cnn", "momentum", 8)]
 
 
 class Trained:

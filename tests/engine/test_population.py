@@ -67,7 +67,6 @@ CASES = {
         lambda: blob_task(MODELS["dropout"]),
         {"rule": "momentum", "batch_size": 36, "sampling": Reshuffle(WEIGHT), "schedule": Cosine(), "budget": Epochs(33)},
     ),
-    "partition": (lambda: blob_task(), {"batch_size": 10, "sampling": Partition(DROP)}),
     "nesterov, batch norm, with replacement, warmup, measured": (
         lambda: blob_task(MODELS["batch_norm"]),
         {
@@ -78,8 +77,8 @@ CASES = {
     "clipped, squared error, without replacement, one example": (
         lambda: regression_task(), {"rule": "clipped", "batch_size": 1, "sampling": WithoutReplacement()},
     ),
-    "adam, binary cross-entropy, penalty, a dropped last batch": (
-        lambda: yes_or_no(l2=0.1), {"rule": "adam, decay", "batch_size": 12, "sampling": Reshuffle(DROP)},
+    "adam, binary cross-entropy, penalty, partition without the last batch": (
+        lambda: yes_or_no(l2=0.1), {"rule": "adam, decay", "batch_size": 12, "sampling": Partition(DROP)},
     ),
     "adamw, a loss of the user's own, the whole set": (
         lambda: blob_task(loss=huber, metric=Metric("error", huber, "below"), target=None),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -17,6 +17,7 @@ from .step import Step
 from .together import block, pieces
 
 STEPS = 5
+EPOCH = 100_000  # batches in which a smaller one is looked for
 TOLERANCE = 1e-9  # in float64, relative to 1 + |number|: rounding alone leaves 1e-16 to 1e-12 here
 OTHER_SEED = 1  # not the seed that the step is traced with: what depends on the seed must not have been baked in
 
@@ -37,19 +38,32 @@ def check_steps(task: Task, run: Run, device: torch.device, make: Callable[[Run]
         run, dtype="float64", seed=OTHER_SEED, learning_rate=run.optimizer.first_learning_rate, measurements=()
     )
     step, replicas = make(exact)
-    batches = list(itertools.islice(pieces(task, exact, exact.seed, device), STEPS))
-    batches = [piece for piece in batches if len(piece[1]) == len(batches[0][1]) and piece[0] is batches[0][0]]
+    batches = _few_of_each_size(pieces(task, exact, exact.seed, device))
     losses, model = _plain(task, exact, device, batches)
-    asked = block([exact], {exact.seed: batches}, [1.0] * len(batches), 0, exact.batch_size)
-    found = replicas.advance([0], asked)[0]
+    found, taken = [], 0
+    for size, group in itertools.groupby(batches, key=lambda piece: len(piece[1])):
+        some = list(group)
+        found.append(replicas.advance([0], block([exact], {exact.seed: some}, [1.0] * len(some), taken, size))[0])
+        taken += len(some)
     ours, theirs = step.start(replicas.module(0)), step.start(model)
-    pairs = zip([found, *ours.parameters, *ours.buffers], [losses, *theirs.parameters, *theirs.buffers], strict=True)
+    pairs = zip(
+        [torch.cat(found), *ours.parameters, *ours.buffers], [losses, *theirs.parameters, *theirs.buffers], strict=True
+    )
     worst = max(_difference(one, other) for one, other in pairs)
     if not worst <= TOLERANCE:
         raise Unsupported(
             f"{len(batches)} of its steps in float64 differ by {worst:.1g} (relative) from the plain loop's, which is "
             f"more than {TOLERANCE:g}"
         )
+
+
+def _few_of_each_size(source: Iterator[tuple[Examples, torch.Tensor]]) -> list[tuple[Examples, torch.Tensor]]:
+    """Return some batches of the first epoch, whole ones first; a smaller last batch is among them."""
+    first = next(source)
+    epoch = [first, *itertools.takewhile(lambda piece: piece[0] is first[0], itertools.islice(source, EPOCH))]
+    largest = max(len(index) for _, index in epoch)
+    whole = [piece for piece in epoch if len(piece[1]) == largest]
+    return [*whole[:STEPS], *(piece for piece in epoch if len(piece[1]) < largest)][: STEPS + 1]
 
 
 def _plain(

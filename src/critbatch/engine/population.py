@@ -17,7 +17,7 @@ from . import sequential
 from .choice import TOO_SHORT, Choice, choose, plain_step_seconds
 from .looks import Looks, ask_the_module
 from .native.values import Unsupported
-from .together import train_together
+from .together import UnevenBatches, train_together
 
 Engine = Literal["auto", "population", "sequential"]
 ENGINES: tuple[Engine, ...] = ("auto", "population", "sequential")
@@ -84,10 +84,21 @@ def _together(task: Task, cohort: tuple[Run, ...], device: torch.device, chosen:
     """Return the results, or why they have to come from the plain loop (empty: because that is the faster one)."""
     if chosen.prepared is None:
         return chosen.reason
+    note = f"trained in the {chosen.tier} engine: {chosen.reason}" if chosen.reason else ""
     try:
-        replicas = chosen.prepared.replicas(task, cohort)
-        note = f"trained in the {chosen.tier} engine: {chosen.reason}" if chosen.reason else ""
-        return train_together(task, cohort, device, replicas, plain_seconds=chosen.plain_seconds, note=note)
+        try:
+            replicas = chosen.prepared.replicas(task, cohort)
+            return train_together(task, cohort, device, replicas, plain_seconds=chosen.plain_seconds, note=note)
+        except UnevenBatches:
+            found: dict[str, RunResult] = {}
+            for seed in {run.seed for run in cohort}:
+                alike = [run for run in cohort if run.seed == seed]
+                replicas = chosen.prepared.replicas(task, alike)
+                for result in train_together(
+                    task, alike, device, replicas, plain_seconds=chosen.plain_seconds, note=note
+                ):  # fmt: skip
+                    found[result.run.id] = result
+            return [found[run.id] for run in cohort]
     except Unsupported as error:
         return str(error)
     except (

@@ -56,6 +56,7 @@ def train_together(
 
     Raises:
         ValueError: If the sampling gives no batch.
+        UnevenBatches: If the seeds' batches differ in size: train each seed's runs by themselves.
     """
     run = cohort[0]
     members = [_Member(one, Looks(task, one, device)) for one in cohort]
@@ -84,9 +85,9 @@ def _until_look(step: int, batch_size: int) -> int:
 def pieces(task: Task, run: Run, seed: int, device: torch.device) -> Iterator[Piece]:
     """Yield data and indices of each batch of `seed`, epoch after epoch, as the plain loop sees them."""
     dtype = getattr(torch, run.dtype)
-    fixed = task.train.to(device, dtype) if isinstance(task.train, Examples) else None
+    fixed = _row_major(task.train.to(device, dtype)) if isinstance(task.train, Examples) else None
     for epoch in itertools.count():
-        data = fixed or task.train.epoch(seed, epoch).to(device, dtype)
+        data = fixed or _row_major(task.train.epoch(seed, epoch).to(device, dtype))
         orders = {"order": generator(seed, "order", epoch), "base": generator(seed, "order base")}
         empty = True
         for indices in run.sampling.epoch(len(data), run.batch_size, **orders):
@@ -96,9 +97,24 @@ def pieces(task: Task, run: Run, seed: int, device: torch.device) -> Iterator[Pi
             return
 
 
+def _row_major(data: Examples) -> Examples:
+    return Examples(data.inputs.contiguous(), data.targets.contiguous())
+
+
+class UnevenBatches(Exception):
+    """Seeds do not have their smaller batch at the same step, so that they cannot train in step with each other."""
+
+
 def _groups(taken: dict[int, list[Piece]]) -> Iterator[dict[int, list[Piece]]]:
-    """Yield the pieces of all seeds in runs of one batch size and one epoch's data."""
+    """Yield the pieces of all seeds in runs of one batch size and one epoch's data.
+
+    Raises:
+        UnevenBatches: If the seeds' batches differ in size.
+    """
     first = next(iter(taken.values()))
+    sizes = {tuple(len(index) for _, index in some) for some in taken.values()}
+    if len(sizes) > 1:
+        raise UnevenBatches
     start = 0
     for _, group in itertools.groupby(first, key=lambda piece: (id(piece[0]), len(piece[1]))):
         size = len(list(group))

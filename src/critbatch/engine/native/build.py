@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,10 @@ def compiler() -> str | None:
 
 @functools.cache
 def _described(command: str) -> str:
-    asked = subprocess.run([command, "--version"], capture_output=True, text=True, check=False, timeout=30)
+    try:
+        asked = subprocess.run([command, "--version"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return command  # it will say what is wrong when it has to compile
     return asked.stdout.splitlines()[0] if asked.stdout else command
 
 
@@ -74,10 +78,16 @@ def load(name: str) -> Library | None:
     """Return the library that `compiled` kept under this name, or None if it is not there."""
     path = cache_folder() / name
     try:
-        return Library(path) if path.exists() else None
-    except (OSError, AttributeError):
-        path.unlink(missing_ok=True)
-        return None
+        if path.with_suffix(".sum").read_text() == _sum(path):  # loading a damaged library would kill the process
+            return Library(path)
+    except (OSError, ValueError, AttributeError):
+        pass  # not there, or damaged
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _sum(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def compiled(source: str, *, seconds: float) -> tuple[Library, str]:
@@ -114,19 +124,35 @@ def _compile(command: str, source: str, path: Path, seconds: float) -> None:
         for flags in ((*FLAGS, *TUNED), FLAGS):
             said = _said([command, *flags, "-o", str(made), str(text), "-lm"], seconds)
             if made.exists():
-                made.replace(path)  # whole or not at all: another process may be at it too
+                checksum = Path(folder) / "step.sum"
+                checksum.write_text(_sum(made))
+                checksum.replace(path.with_suffix(".sum"))
+                made.replace(path)  # whole or not at all, and last: another process may be at it too
                 return
         raise Unsupported(f"the C compiler failed: {said}")
 
 
 def _said(command: Sequence[str], seconds: float) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, errors="replace")
-    except subprocess.TimeoutExpired:
-        raise Unsupported(f"the C compiler took longer than {seconds:.0f} s, more than it could save") from None
+        # a session of its own, so that what the compiler has started ends with it
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+        ) as process:  # fmt: skip
+            try:
+                _, said = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                _end(process)
+                raise Unsupported(f"the C compiler took longer than {seconds:.0f} s, more than it could save") from None
     except OSError as error:
         return str(error)
-    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0][:200]
+    return (said.strip().splitlines() or [f"exit code {process.returncode}"])[0][:200]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 @functools.cache

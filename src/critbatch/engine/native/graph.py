@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, get_decompositions
-from torch.func import functional_call, functionalize, grad
+from torch.func import functional_call, functionalize, grad, vjp
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -91,8 +91,11 @@ def trace_look(step: Step, state: State, batch: tuple[Tensor, Tensor]) -> Traced
     held = [*state.parameters, *state.buffers]
 
     def run(*given: Tensor) -> list[Tensor]:
-        places = {name: one.clone() for name, one in zip(names, given[:-2], strict=True)}
-        outputs = functional_call(step.model, places, (given[-2],))
+        def outputs_of(values: tuple[Tensor, ...]) -> Tensor:
+            places = {name: one.clone() for name, one in zip(names, values, strict=True)}
+            return functional_call(step.model, places, (given[-2],))
+
+        outputs = vjp(outputs_of, given[:-2])[0]  # as if it were differentiated: nothing works in place then
         return [step.task.losses(outputs, given[-1]), step.task.metric.values(outputs, given[-1])]
 
     was_training = step.model.training

@@ -7,7 +7,7 @@ import torch
 from . import loops, values
 from .loops import Statement
 from .lowering import Handler, Lowering, argument
-from .values import Leaf, Unsupported, Value
+from .values import Leaf, Lookup, Unsupported, Value
 
 
 def _gather(low: Lowering, given: tuple[Any, ...], options: dict[str, Any], meta: torch.Tensor) -> Value:
@@ -15,11 +15,13 @@ def _gather(low: Lowering, given: tuple[Any, ...], options: dict[str, Any], meta
     leaf = source.tree
     assert isinstance(leaf, Leaf)
     strides = tuple(0 if at == axis else by for at, by in enumerate(leaf.strides))
-    looked_up = ((index.tree, leaf.strides[axis], source.shape[axis]),)
+    looked_up = (Lookup(index.tree, leaf.strides[axis], source.shape[axis], wraps=False),)
     return Value(index.shape, Leaf(leaf.buffer, leaf.offset, strides, looked_up))
 
 
-def _look_up(low: Lowering, source: Value, indices: list[Value | None], meta: torch.Tensor) -> Value:
+def _look_up(
+    low: Lowering, source: Value, indices: list[Value | None], meta: torch.Tensor, *, wraps: bool
+) -> Value:  # fmt: skip
     source = low.memory(source)
     leaf = source.tree
     assert isinstance(leaf, Leaf)
@@ -42,21 +44,21 @@ def _look_up(low: Lowering, source: Value, indices: list[Value | None], meta: to
             index = values.insert(index, len(index.shape))
         for _ in range(first):
             index = values.insert(index, 0)
-        found.append((values.expand(index, out).tree, leaf.strides[at], source.shape[at]))
+        found.append(Lookup(values.expand(index, out).tree, leaf.strides[at], source.shape[at], wraps))
     return Value(out, Leaf(leaf.buffer, leaf.offset, strides, tuple(found)))
 
 
 def _index(low: Lowering, given: tuple[Any, ...], options: dict[str, Any], meta: torch.Tensor) -> Value:
-    return _look_up(low, given[0], list(given[1]), meta)
+    return _look_up(low, given[0], list(given[1]), meta, wraps=True)
 
 
 def _index_select(low: Lowering, given: tuple[Any, ...], options: dict[str, Any], meta: torch.Tensor) -> Value:
     axis = given[1] % len(given[0].shape)
-    return _look_up(low, given[0], [None] * axis + [given[2]], meta)
+    return _look_up(low, given[0], [None] * axis + [given[2]], meta, wraps=False)
 
 
 def _embedding(low: Lowering, given: tuple[Any, ...], options: dict[str, Any], meta: torch.Tensor) -> Value:
-    return _look_up(low, given[0], [given[1]], meta)
+    return _look_up(low, given[0], [given[1]], meta, wraps=False)
 
 
 def _index_put(low: Lowering, given: tuple[Any, ...], options: dict[str, Any], meta: torch.Tensor) -> Value:
@@ -65,7 +67,7 @@ def _index_put(low: Lowering, given: tuple[Any, ...], options: dict[str, Any], m
     probe = torch.empty(target.shape, device="meta")
     indices = list(given[1])
     picked = probe[tuple(slice(None) if one is None else torch.zeros(one.shape, dtype=torch.int64) for one in indices)]
-    place = _look_up(low, target, indices, picked)
+    place = _look_up(low, target, indices, picked, wraps=True)
     return _write(low, target, place, low.expand(low.memory(given[2]), place.shape), adds=adds)
 
 

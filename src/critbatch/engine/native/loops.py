@@ -60,7 +60,8 @@ def text_of(tree: Tree, names: Sequence[tuple[str, dict[int, int]]]) -> str:
         return f"((int64_t)({place(tree, names)}))"
     if isinstance(tree, Leaf):
         looked_up = "".join(
-            f" + looked_up({text_of(index, names)}, {size}, &bad) * {stride}" for index, stride, size in tree.gathers
+            f" + looked_up({text_of(one.index, names)}, {one.size}, {int(one.wraps)}, &bad) * {one.stride}"
+            for one in tree.gathers
         )
         return f"{tree.buffer.name}[{place(tree, names)}{looked_up}]"
     return tree.template.format(*(f"({text_of(one, names)})" for one in tree.arguments))

@@ -16,12 +16,36 @@ SMALL_PRODUCT = 4096  # multiplications up to which loops beat a call of the lib
 NOISE = ("bernoulli", "rand", "rand_like", "randn", "randn_like")
 
 
+VIEWS = {
+    "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze", "squeeze", "slice", "select", "split_with_sizes",
+    "split", "unbind", "as_strided", "alias", "detach", "getitem",
+}  # fmt: skip
 Handler = Callable[["Lowering", tuple[Any, ...], dict[str, Any], Any], Any]
 
 
 def argument(given: tuple[Any, ...], at: int, default: Any = None) -> Any:
     """Return an argument of an operation, or the default where it is left out or None."""
     return given[at] if len(given) > at and given[at] is not None else default
+
+
+def operation_of(node: fx.Node) -> str:
+    """Return the name of a node's operation, without name space and overload."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return "getitem" if "getitem" in str(node.target) else str(node.target)
+    return node.target._schema.name.split("::")[-1]
+
+
+def _changed(node: fx.Node) -> fx.Node:
+    """Return the node whose value an operation changes in place.
+
+    Raises:
+        Unsupported: If it shares its memory with another one.
+    """
+    changed = node.all_input_nodes[0]
+    kin = [changed, *(one for one in changed.users if one < node)]
+    if changed.op != "call_function" or any(operation_of(one) in VIEWS for one in kin):
+        raise Unsupported("it changes part of a tensor in place, which has no C form")
+    return changed
 
 
 class Noise(NamedTuple):
@@ -66,23 +90,22 @@ class Lowering:
                 found[node] = self.constant(getattr(graph, str(node.target)))
             elif node.op == "output":
                 return [found[one] for one in node.args[0]]
-            elif str(node.target) == "aten.copy_.default":  # running statistics, changed behind the tracer's back
-                found[node] = found[node.args[0]] = self._replaced(node, *(found[one] for one in node.args[:2]))
             else:
-                result = self._call(node, lambda one: found[one] if isinstance(one, fx.Node) else one)
-                if isinstance(result, Value) and len(node.users) > 1 and not result.is_plain:
-                    result = self.memory(result)
-                found[node] = result
+                found[node] = self._computed(node, found)
+                if operation_of(node).endswith("_"):  # in place: running statistics, gates of a recurrent layer
+                    found[_changed(node)] = found[node]
         raise Unsupported("the traced graph has no output")
 
-    def _replaced(self, node: fx.Node, old: Value, new: Value) -> Value:
-        changed = node.args[0]
-        if not isinstance(changed, fx.Node) or str(changed.target) != "aten.clone.default":
-            raise Unsupported("it changes part of a tensor in place, which has no C form")
-        return self.memory(self.expand(self.cast(new, old.dtype), old.shape))
+    def _computed(self, node: fx.Node, found: Mapping[fx.Node, Any]) -> Any:
+        if operation_of(node) == "copy_":
+            old, new = (found[one] for one in node.all_input_nodes[:2])
+            return self.memory(self.expand(self.cast(new, old.dtype), old.shape))
+        result = self._call(node, lambda one: found[one] if isinstance(one, fx.Node) else one)
+        is_shared = len(node.users) > 1 or operation_of(node).endswith("_")
+        return self.memory(result) if is_shared and isinstance(result, Value) and not result.is_plain else result
 
     def _call(self, node: fx.Node, look: Callable[[Any], Any]) -> Any:
-        name = str(node.target).removeprefix("aten.").removeprefix("prims.").split(".")[0]
+        name = operation_of(node).removesuffix("_")
         if "getitem" in name:
             return look(node.args[0])[node.args[1]]
         arguments: Any = fx.node.map_arg(node.args, look)

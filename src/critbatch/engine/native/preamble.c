@@ -39,9 +39,9 @@ VECTOR float powf(float, float);
 SCALAR(float, f, f)
 SCALAR(double, d, )
 
-/* An index into an axis; a negative one counts from the end. Outside of the axis: 0, and `bad` says so. */
-INLINE long looked_up(int64_t index, long size, int *bad) {
-    if (index < 0) index += size;
+/* An index into an axis; a negative one may count from the end. Outside of the axis: 0, and `bad` says so. */
+INLINE long looked_up(int64_t index, long size, int wraps, int *bad) {
+    if (wraps && index < 0) index += size;
     if ((uint64_t)index < (uint64_t)size) return index;
     *bad = 1;
     return 0;

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 
@@ -40,6 +40,15 @@ class Buffer:
     kind: str
 
 
+class Lookup(NamedTuple):
+    """An index into an axis of `size` entries `stride` apart; where it `wraps`, a negative one counts from the end."""
+
+    index: "Tree"
+    stride: int
+    size: int
+    wraps: bool
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Leaf:
@@ -48,7 +57,7 @@ class Leaf:
     buffer: Buffer
     offset: int
     strides: tuple[int, ...]
-    gathers: tuple[tuple["Tree", int, int], ...] = ()  # index, stride, size of the indexed axis
+    gathers: tuple[Lookup, ...] = ()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -118,8 +127,8 @@ def leaves(tree: Tree) -> Iterator[Leaf | Iota]:
             yield from leaves(argument)
     elif isinstance(tree, Leaf):
         yield tree
-        for index, _, _ in tree.gathers:
-            yield from leaves(index)
+        for one in tree.gathers:
+            yield from leaves(one.index)
     elif isinstance(tree, Iota):
         yield tree
 
@@ -131,7 +140,7 @@ def remap(tree: Tree, change: Callable[[Affine], Affine]) -> Tree:
     if isinstance(tree, Iota):
         return Iota(*change((tree.offset, tree.strides)), tree.dtype)
     if isinstance(tree, Leaf):
-        gathers = tuple((remap(index, change), stride, size) for index, stride, size in tree.gathers)
+        gathers = tuple(one._replace(index=remap(one.index, change)) for one in tree.gathers)
         return Leaf(tree.buffer, *change((tree.offset, tree.strides)), gathers)
     return tree
 

@@ -109,7 +109,7 @@ class Processes(Executor):
         except BaseException:
             kept.end(patience=0.0)
             raise
-        if not self._kept:
+        if not self._kept or not pool.is_whole():
             kept.end(patience=PATIENCE_SECONDS)
 
     def _insist(self, alone: _Pool, parcel: bytes) -> Any:
@@ -133,7 +133,8 @@ class _Kept:
         self._known: tuple[int, bytes] = (0, b"")
 
     def take(self, workers: int, work: bytes) -> _Pool:
-        if self._pool is None or self._known[0] < workers or self._known[1] != work:
+        is_fit = self._pool is not None and self._pool.is_whole() and self._known[0] >= workers
+        if self._pool is None or not is_fit or self._known[1] != work:
             self.end(patience=PATIENCE_SECONDS)
             self._pool, self._known = _Pool(workers, work), (workers, work)
         return self._pool

@@ -64,6 +64,10 @@ class _Pool:
             if not all(process.is_alive() for process in self._processes()):
                 self.stop()
 
+    def is_whole(self) -> bool:
+        """Return whether all processes are there."""
+        return self._executor is not None and all(process.is_alive() for process in self._processes())
+
     def stop(self, patience: float = 0.0) -> list[int | None]:
         """End all processes and return their exit codes.
 
