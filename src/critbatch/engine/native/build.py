@@ -1,5 +1,6 @@
 """From C source to a function: find a compiler, compile once, keep the result on disk."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -77,12 +78,11 @@ def processor() -> str:
 def load(name: str) -> Library | None:
     """Return the library that `compiled` kept under this name, or None if it is not there."""
     path = cache_folder() / name
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         if path.with_suffix(".sum").read_text() == _sum(path):  # loading a damaged library would kill the process
             return Library(path)
-    except (OSError, ValueError, AttributeError):
-        pass  # not there, or damaged
-    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
     return None
 
 

@@ -87,15 +87,15 @@ def trace_look(step: Step, state: State, batch: tuple[Tensor, Tensor]) -> Traced
     Raises:
         Unsupported: If the model decides by the data or does something else that cannot be traced.
     """
-    names = (*step.trained, *step.kept)
+    names, count = (*step.trained, *step.kept), len(step.trained)
     held = [*state.parameters, *state.buffers]
 
     def run(*given: Tensor) -> list[Tensor]:
-        def outputs_of(values: tuple[Tensor, ...]) -> Tensor:
-            places = {name: one.clone() for name, one in zip(names, values, strict=True)}
+        def outputs_of(*parameters: Tensor) -> Tensor:
+            places = {name: one.clone() for name, one in zip(names, (*parameters, *given[count:-2]), strict=True)}
             return functional_call(step.model, places, (given[-2],))
 
-        outputs = vjp(outputs_of, given[:-2])[0]  # as if it were differentiated: nothing works in place then
+        outputs = vjp(outputs_of, *given[:count])[0]  # as if it were differentiated: nothing works in place then
         return [step.task.losses(outputs, given[-1]), step.task.metric.values(outputs, given[-1])]
 
     was_training = step.model.training

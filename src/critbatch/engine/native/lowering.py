@@ -17,7 +17,8 @@ NOISE = ("bernoulli", "rand", "rand_like", "randn", "randn_like")
 
 
 VIEWS = {
-    "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze", "squeeze", "slice", "select", "split_with_sizes",
+    "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze", "squeeze", "slice", "select",
+    "split_with_sizes",
     "split", "unbind", "as_strided", "alias", "detach", "getitem",
 }  # fmt: skip
 Handler = Callable[["Lowering", tuple[Any, ...], dict[str, Any], Any], Any]
