@@ -8,7 +8,7 @@ import torch
 
 from .values import C_TYPES, Apply, Buffer, Constant, Iota, Leaf, Tree, Value, leaves
 
-UNROLL = 4  # independent sums at once: one alone waits for its own additions
+UNROLL = (4, 5, 6)  # independent sums at once, what divides first: one alone waits for its own additions
 REDUCTIONS = {"sum": ("0", "{a} + {v}"), "any": ("0", "{a} | ({v} != 0)"), "all": ("1", "{a} & ({v} != 0)")}
 
 
@@ -191,10 +191,11 @@ def _dot(target: Leaf, value: Value, outer: Axes, inner: Axes, start: str, rule:
     if not outer:
         return block(1)
     name, size = outer_sizes[-1]
-    full = size - size % UNROLL
+    width = next((one for one in UNROLL if size % one == 0), UNROLL[0])
+    full = size - size % width
     text = ""
     if full:
-        text += f"{_open(outer_sizes[:-1])}for (long {name} = 0; {name} < {full}; {name} += {UNROLL}) {block(UNROLL)}\n"
+        text += f"{_open(outer_sizes[:-1])}for (long {name} = 0; {name} < {full}; {name} += {width}) {block(width)}\n"
     if size > full:
         text += f"{_open(outer_sizes[:-1])}for (long {name} = {full}; {name} < {size}; {name}++) {block(1)}"
     return text

@@ -13,6 +13,7 @@ from .pointwise import ARITHMETIC, BITS, COMPARISONS, FLOATING_ONLY, LOGIC, comp
 from .values import SUFFIXES, Apply, Buffer, Constant, Iota, Leaf, Unsupported, Value
 
 SMALL_PRODUCT = 4096  # multiplications up to which loops beat a call of the library
+SKINNY = 16  # columns up to which sums along memory beat it too
 NOISE = ("bernoulli", "rand", "rand_like", "randn", "randn_like")
 
 
@@ -325,7 +326,7 @@ def product(lowering: Lowering, left: Value, right: Value) -> Value:
         sides = [lowering.expand(one, shape) for one in (left, right)]
         return lowering.apply("{0} * {1}", sides, left.dtype)
     left, right = lowering.memory(left), lowering.memory(right)
-    if rows == 1 or columns == 1 or rows * inner * columns <= SMALL_PRODUCT:
+    if rows == 1 or columns == 1 or rows * inner * columns <= SMALL_PRODUCT or is_skinny(left, right):
         shape = (*batch, rows, inner, columns)
         sides = [values.expand(values.insert(one, at), shape) for one, at in ((left, len(left.shape)), (right, -3))]
         terms = lowering.apply("{0} * {1}", sides, left.dtype)
@@ -364,3 +365,10 @@ def _gemm(target: Value, left: Value, right: Value) -> Statement:
 def counting(size: int, start: int, step: int) -> Value:
     """Return start, start + step, ... as a value of `size` integers."""
     return Value((size,), Iota(start, (step,)))
+
+
+def is_skinny(left: Value, right: Value) -> bool:
+    """Return whether a product has few columns and both sides run along memory: the library is slow at that."""
+    a, b = left.tree, right.tree
+    runs = isinstance(a, Leaf) and isinstance(b, Leaf) and a.strides[-1] == 1 and b.strides[-2] == 1
+    return runs and right.shape[-1] <= SKINNY
