@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import inspect
 import itertools
 import math
 import statistics
@@ -16,25 +17,28 @@ from typing import Any, Literal, Protocol, final, runtime_checkable
 import torch
 
 from ..cache import recall, remember
+from ..data import Examples
 from ..noise import has_batch_norm
 from ..plan import Run, describe
 from ..task import ADDRESS, Task
-from .check import check_look, check_steps
+from .check import check_look, check_steps, check_sums
 from .looks import splits_on
-from .native.build import compiler, processor
+from .native.build import processor
 from .native.replicas import CompiledReplicas
 from .native.steps import CompiledLook, CompiledStep, CompiledSums, Workbench
-from .native.values import Unsupported
+from .native.values import Passing, Unsupported
 from .replicas import Replicas
 from .sequential import batches, take_step
 from .stacked import StackedReplicas
-from .step import Step, step_of
+from .step import Step, signature, step_of
 from .together import block, pieces
 
 Tier = Literal["plain", "compiled", "stacked"]
 
 WARM_UP, TIMED, PATIENCE = 3, 20, 0.25  # steps before and while timing, and seconds after which timing stops
 MOST_TIMED, REPEATS = 256, 3  # steps of a timed block of a fast tier, and how often it is timed
+MOST_KEPT = 64  # choices of a process
+CHECKED = 4  # examples whose sums of gradients are checked
 STACKED = 16  # replicas with which the stacked tier is timed
 COMPILE_SECONDS = 4.0  # what tracing, compiling and checking a small model take with nothing cached
 CACHED_SECONDS = 0.5
@@ -112,6 +116,7 @@ class Choice:
     prepared: Prepared | None = None
 
 
+_tasks: dict[int, Task] = {}
 _chosen: dict[str, tuple[float, Choice]] = {}  # of this process, with the steps that were planned
 
 
@@ -130,11 +135,15 @@ def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_force
         is_forced: Whether to compile whatever it saves.
     """
     alike = dataclasses.replace(run, learning_rate=1.0, seed=0, target=None)
-    key = f"{alike.id} {device} {is_forced}"
+    key = f"{id(task)} {alike.id} {device} {is_forced}"  # what is kept keeps the task, so that its id is its own
     planned, found = _chosen.get(key, (0.0, None))
     if found is None or (found.reason == TOO_SHORT and steps > 2 * planned):
         found = _choose(task, run, device, steps, is_forced)
+        if len(_chosen) >= MOST_KEPT:
+            _chosen.clear()
+            _tasks.clear()
         _chosen[key] = steps, found
+        _tasks[id(task)] = task
     return found
 
 
@@ -146,7 +155,7 @@ def _choose(task: Task, run: Run, device: torch.device, steps: float, is_forced:
     }  # fmt: skip
     known = recall(about)
     if known.get("day") != time.strftime("%Y-%j"):  # times are those of a machine that others use too
-        known = {key: known[key] for key in ("checked", "refused") if key in known}
+        known = {key: known[key] for key in ("checked", "uncompiled", "refused") if key in known}
     plain = known.get("plain_seconds") or plain_step_seconds(task, run, device)
     cost = CACHED_SECONDS if known.get("checked") else COMPILE_SECONDS
     if not is_forced and steps * plain * SAVED_SHARE < cost:
@@ -154,42 +163,65 @@ def _choose(task: Task, run: Run, device: torch.device, steps: float, is_forced:
     if known.get("refused"):
         return Choice("plain", known["refused"], plain, plain)
     patience = MOST_COMPILE_SECONDS if is_forced else min(MOST_COMPILE_SECONDS, max(steps * plain, COMPILE_SECONDS))
-    is_checked = bool(known.get("checked"))
-    reason, tier, prepared = "", "plain", None
-    if device.type == "cpu":
-        try:
-            tier, prepared = "compiled", prepare(task, run, model, seconds=patience, is_checked=is_checked)
-        except Unsupported as error:
-            reason = f"its step cannot be compiled: {error}"
+    tier, prepared, reason, is_lasting = _prepared(task, run, device, model, known, patience)
+    kept: dict[str, Any] = {"uncompiled": reason} if reason and is_lasting else {}
     if prepared is None:
-        try:
-            tier, prepared = "stacked", prepare_stack(task, run, device, is_checked=is_checked)
-        except (Unsupported, RuntimeError, TypeError) as error:
-            reason = reason or f"its runs cannot be stacked: {str(error).splitlines()[0]}"
-    if prepared is None:
-        if compiler():
+        if is_lasting:
             remember(about, {"refused": reason})
         return Choice("plain", reason, plain, plain)
-    seconds = known.get("seconds") or _step_seconds(task, run, device, prepared, 1 if tier == "compiled" else STACKED)
-    remember(about, {"checked": True, "plain_seconds": plain, "seconds": seconds, "day": time.strftime("%Y-%j")})
+    is_timed = known.get("checked") == tier and "seconds" in known
+    seconds = known["seconds"] if is_timed else _step_seconds(
+        task, run, device, prepared, 1 if tier == "compiled" else STACKED
+    )  # fmt: skip
+    day = time.strftime("%Y-%j")
+    remember(about, {**kept, "checked": tier, "plain_seconds": plain, "seconds": seconds, "day": day})
     if seconds >= plain and not is_forced:
         return Choice("plain", reason, plain, plain)
     return Choice(tier, reason, plain, seconds, prepared)
 
 
+def _prepared(
+    task: Task, run: Run, device: torch.device, model: Mapping[str, Any], known: Mapping[str, Any], patience: float
+) -> tuple[Tier, Prepared | None, str, bool]:
+    """Return the first tier that can be prepared and that passes its check; why not a faster one; if that will last."""
+    reason, is_lasting = str(known.get("uncompiled", "")), True
+    if device.type == "cpu" and not reason:
+        is_checked = known.get("checked") == "compiled"
+        try:
+            return "compiled", prepare(task, run, model, seconds=patience, is_checked=is_checked), "", True
+        except Unsupported as error:
+            reason, is_lasting = f"its step cannot be compiled: {error}", not isinstance(error, Passing)
+        except (AssertionError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+            reason = f"its step cannot be compiled: {type(error).__name__}: {error}"  # ours; the plain loop trains it
+    try:
+        return (
+            "stacked",
+            prepare_stack(task, run, device, is_checked=known.get("checked") == "stacked"),
+            reason,
+            is_lasting,
+        )
+    except (Unsupported, RuntimeError, TypeError) as error:
+        return "plain", None, reason or f"its runs cannot be stacked: {str(error).splitlines()[0]}", is_lasting
+
+
 def _model_facts(task: Task, run: Run) -> dict[str, Any]:
     """Return what a compiled model depends on."""
+    try:
+        rule = inspect.getsource(type(run.optimizer))
+    except (OSError, TypeError):
+        rule = ""
     return {
-        "task": task.name, "revision": task.revision, "layers": ADDRESS.sub("", repr(task.initialise(0))),
+        "task": task.name, "revision": task.revision, "signature": signature(task, getattr(torch, run.dtype)),
+        "rule": rule, "layers": ADDRESS.sub("", repr(task.initialise(0))),
         "dtype": run.dtype, "processor": processor(), "engine": _engine(), "torch": torch.__version__,
     }  # fmt: skip
 
 
 @functools.cache
 def _engine() -> str:
-    # the generator's own text: steps of a changed one have to be compiled and checked again
+    # our own text, losses and update rules among it: steps of a changed one have to be compiled and checked again
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.rglob("*")):
+    for path in sorted(Path(__file__).parents[1].rglob("*")):
         if path.suffix in (".py", ".c"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -244,8 +276,20 @@ def prepare(task: Task, run: Run, about: Mapping[str, Any], *, seconds: float, i
             found = with_look
     if run.measurements and not has_batch_norm(bench.step.model):
         with contextlib.suppress(Unsupported):
-            found = dataclasses.replace(found, sums=bench.sums())
+            found = _with_sums(task, run, bench, found)
     return found
+
+
+def _with_sums(task: Task, run: Run, bench: Workbench, found: PreparedPrograms) -> PreparedPrograms:
+    about = {**bench.about, "program": "sums, checked"}
+    with_sums = dataclasses.replace(found, sums=bench.sums())
+    if not recall(about):
+        few = Examples(bench.data.inputs[:CHECKED], bench.data.targets[:CHECKED])
+        model = task.initialise(run.seed).to(getattr(torch, run.dtype))
+        if not check_sums(task, with_sums.replicas(task, [run]), few, model):
+            return found
+        remember(about, {"checked": True})
+    return with_sums
 
 
 def prepare_stack(task: Task, run: Run, device: torch.device, *, is_checked: bool) -> PreparedStack:

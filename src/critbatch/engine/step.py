@@ -1,6 +1,7 @@
 """One training step as a pure function of tensors: what the compiled and the stacked engine are made from."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
@@ -12,6 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..optimizer import Optimizer
 from ..task import Task
+
+SIGNED = 8  # examples
 
 
 class State(NamedTuple):
@@ -112,6 +115,30 @@ def step_of(task: Task, optimizer: Optimizer, dtype: torch.dtype) -> Step:
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def signature(task: Task, dtype: torch.dtype) -> str:
+    """Return a digest of what a step computes that neither the layers' names nor evaluation mode show.
+
+    Loss, metric and gradients of some examples in train mode to the last digit, and the names, shapes and types of all
+    that is trained, kept or read.
+    """
+    model = task.initialise(0).to(dtype).train()
+    few = task.train.epoch(0, 0).to(torch.device("cpu"), dtype)
+    digest = hashlib.blake2b(repr((task.l2, task.metric.name)).encode(), digest_size=16)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        outputs = model(few.inputs[:SIGNED])
+        losses = task.losses(outputs, few.targets[:SIGNED])
+        losses.sum().backward()
+    values = task.metric.values(outputs.detach(), few.targets[:SIGNED])
+    gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    for one in (losses.detach(), values, *gradients, *model.buffers()):
+        digest.update(one.detach().double().contiguous().numpy().tobytes())
+    facts = [(name, tuple(one.shape), str(one.dtype), one.requires_grad) for name, one in _tensors(model).items()]
+    data = [(tuple(one.shape[1:]), str(one.dtype)) for one in (few.inputs, few.targets)]
+    digest.update(repr((facts, data)).encode())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import torch
 from scipy.linalg import cython_blas
 
 from ...cache import cache_folder
-from .values import Unsupported
+from .values import Passing
 
 FLAGS = (
     "-O3",
@@ -98,20 +98,24 @@ def compiled(source: str, *, seconds: float) -> tuple[Library, str]:
         seconds: How long the compiler may take.
 
     Raises:
-        Unsupported: If there is no compiler, or it fails or takes too long.
+        Passing: If there is no compiler, or it fails or takes too long.
     """
     command = compiler()
     if command is None:
-        raise Unsupported(f"there is no C compiler ({', '.join(COMPILERS)}, or the one that CC names)")
+        raise Passing(f"there is no C compiler ({', '.join(COMPILERS)}, or the one that CC names)")
     about = "\0".join([source, _described(command), processor(), *FLAGS, *TUNED])
     path = cache_folder() / f"{hashlib.blake2b(about.encode(), digest_size=16).hexdigest()}.so"
-    if (found := load(path.name)) is None:
+    found = load(path.name)
+    for _ in range(2):  # another process may find the file half there and take it away
+        if found is not None:
+            break
         try:
             _compile(command, source, path, seconds)
         except OSError as error:
-            raise Unsupported(f"nothing can be kept in {path.parent} ({error.strerror})") from error
-        if (found := load(path.name)) is None:
-            raise Unsupported("the compiled step cannot be loaded")
+            raise Passing(f"nothing can be kept in {path.parent} ({error.strerror})") from error
+        found = load(path.name)
+    if found is None:
+        raise Passing("the compiled step cannot be loaded")
     return found, path.name
 
 
@@ -129,7 +133,7 @@ def _compile(command: str, source: str, path: Path, seconds: float) -> None:
                 checksum.replace(path.with_suffix(".sum"))
                 made.replace(path)  # whole or not at all, and last: another process may be at it too
                 return
-        raise Unsupported(f"the C compiler failed: {said}")
+        raise Passing(f"the C compiler failed: {said}")
 
 
 def _said(command: Sequence[str], seconds: float) -> str:
@@ -142,7 +146,7 @@ def _said(command: Sequence[str], seconds: float) -> str:
                 _, said = process.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
                 _end(process)
-                raise Unsupported(f"the C compiler took longer than {seconds:.0f} s, more than it could save") from None
+                raise Passing(f"the C compiler took longer than {seconds:.0f} s, more than it could save") from None
     except OSError as error:
         return str(error)
     return (said.strip().splitlines() or [f"exit code {process.returncode}"])[0][:200]

@@ -9,6 +9,10 @@ import torch
 from .values import C_TYPES, Apply, Buffer, Constant, Iota, Leaf, Tree, Value, leaves
 
 UNROLL = (4, 5, 6)  # independent sums at once, what divides first: one alone waits for its own additions
+LIMITS = {
+    torch.int64: ("INT64_MAX", "INT64_MIN"), torch.int32: ("INT32_MAX", "INT32_MIN"), torch.uint8: ("UINT8_MAX", "0"),
+    torch.bool: ("1", "0"),
+}  # fmt: skip
 REDUCTIONS = {"sum": ("0", "{a} + {v}"), "any": ("0", "{a} | ({v} != 0)"), "all": ("1", "{a} & ({v} != 0)")}
 
 
@@ -144,7 +148,7 @@ def reduce(target: Leaf, value: Value, dims: Sequence[int], kind: str) -> Statem
             else f"{{a}} {'>' if kind == 'amax' else '<'} {{v}} ? {{a}} : {{v}}"
         )
         if not suffix:
-            start = "INT64_MIN" if kind == "amax" else "INT64_MAX"
+            start = LIMITS[value.dtype][kind == "amax"]
     along_gone = _runs(inner, value) >= _runs(outer, value) or not outer
     build = _dot if along_gone and kind == "sum" and inner else _sweep
     return Statement(build(target, value, outer, inner, start, rule), reads_of(value.tree), {target.buffer})

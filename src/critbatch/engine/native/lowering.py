@@ -213,6 +213,8 @@ class Lowering:
         shape = torch.broadcast_shapes(*(one.shape for one in arguments))
         meet = within or dtype
         template = template.replace("{s}", SUFFIXES.get(meet, "f"))
+        if dtype in (torch.uint8, torch.int32):
+            template = f"({values.C_TYPES[dtype]})({template})"  # wraps around, as torch does
         trees = [self.expand(self.cast(one, meet), shape).tree for one in arguments]
         return Value(tuple(shape), Apply(template, tuple(trees), dtype))
 
@@ -257,9 +259,13 @@ class Lowering:
         if options.get("rounding_mode"):
             raise Unsupported("division with rounding has no C form")
         given = [self.number(one) for one in arguments]
-        alpha = options.get("alpha", 1)
-        if name in ("add", "sub") and alpha != 1:
-            given[1] = self.apply("{0} * {1}", [given[1], self.number(alpha)], meta.dtype)
+        if name in ("add", "sub", "rsub"):
+            scaled, alpha = int(name != "rsub"), options.get("alpha", argument(arguments, 2, 1))
+            given = given[:2]
+            if alpha != 1:
+                given[scaled] = self.apply("{0} * {1}", [given[scaled], self.number(alpha)], meta.dtype)
+        if meta.dtype == torch.bool and name in ("add", "mul"):
+            return self.apply(LOGIC["logical_or" if name == "add" else "logical_and"], given, torch.bool)
         if name in ARITHMETIC:
             if name in FLOATING_ONLY and not meta.dtype.is_floating_point:
                 raise Unsupported(f"{name} of {meta.dtype} has no C form")
@@ -280,7 +286,7 @@ class Lowering:
 
     def _power(self, given: list[Value], meta: torch.Tensor) -> Value:
         base, exponent = given
-        if isinstance(exponent.tree, Constant):
+        if isinstance(exponent.tree, Constant) and not exponent.shape:
             if exponent.tree.value == 2:
                 return self.apply("square_{s}({0})", [base], meta.dtype)
             if exponent.tree.value == 0.5:

@@ -270,23 +270,29 @@ def _write_back(lowering: Lowering, state: Sequence[Value], moved: Sequence[Valu
 
 def _in_place(statements: list[Statement]) -> list[Statement]:
     """Return the statements without copies of a whole work buffer to where it could be computed at once."""
-    kept = list(statements)
-    for statement in statements:
-        if statement.copy is None or statement.copy[0].kind != "work":
-            continue
-        source, target = statement.copy
-        end = next(at for at, one in enumerate(kept) if one is statement)
-        writers = [at for at, one in enumerate(kept) if source in one.writes]
-        if len(writers) != 1 or writers[0] >= end:
-            continue
-        first = kept[writers[0]]
-        between = kept[writers[0] + 1 : end]
-        is_free = all(target not in one.reads | one.writes for one in between)
-        if not is_free or (target in first.reads and not first.elementwise) or target in first.writes:
-            continue
-        del kept[end]
-        kept = [_renamed(one, source, target) for one in kept]
+    kept, end = list(statements), 0
+    while end < len(kept):
+        pair = kept[end].copy
+        if pair is not None and _is_needless(kept, end, *pair):
+            del kept[end]
+            kept = [_renamed(one, *pair) for one in kept]
+        else:
+            end += 1
     return kept
+
+
+def _is_needless(kept: Sequence[Statement], end: int, source: Buffer, target: Buffer) -> bool:
+    """Return whether `source` could be computed in the place of `target`, to which statement `end` copies it."""
+    if (
+        source.kind != "work" or target.kind != "state"
+    ):  # a state is written once, at the end; work may be changed again
+        return False
+    writers = [at for at, one in enumerate(kept) if source in one.writes]
+    if len(writers) != 1 or writers[0] >= end:
+        return False
+    first, between = kept[writers[0]], kept[writers[0] + 1 : end]
+    is_free = all(target not in one.reads | one.writes for one in between)
+    return is_free and (target not in first.reads or first.elementwise) and target not in first.writes
 
 
 def _renamed(statement: Statement, source: Buffer, target: Buffer) -> Statement:

@@ -20,6 +20,8 @@ from .graph import trace_gradient, trace_look, trace_step
 from .lowering import Noise
 from .program import Program, look_program, step_program, sums_program
 
+MOST_PARTS = 8  # sets of examples that an evaluation keeps ready
+MOST_DRAWN = 2**22  # random numbers held at once, for dropout
 CHUNK = 128  # examples evaluated at once: the layers of a small model then stay in the processor's cache
 DRAWS = {
     "bernoulli": lambda place, chance, draw: place.bernoulli_(chance, generator=draw),
@@ -72,8 +74,9 @@ def built(about: Mapping[str, Any], make: Callable[[], Program], seconds: float)
 class CompiledStep:
     """Takes many steps of one replica in one call."""
 
-    def __init__(self, program: Built) -> None:
+    def __init__(self, program: Built, like: Examples) -> None:
         self._program = program
+        self._kind = kind_of(like)
         self._work = torch.empty(program.work, dtype=torch.uint8)
         self._constants = _addresses(program.constants)
 
@@ -90,17 +93,35 @@ class CompiledStep:
             draw: The replica's stream of random numbers, for dropout.
 
         Raises:
-            IndexError: If a label or token is outside of its axis.
+            IndexError: If a label, token or example's index is outside of its axis.
+            TypeError: If the data are not like those that the step was compiled for.
         """
+        if kind_of(data) != self._kind or index.dtype != torch.int64:
+            raise TypeError(f"the step is compiled for examples {self._kind}, not {kind_of(data)}")
+        if int(index.min()) < 0 or int(index.max()) >= len(data):
+            raise IndexError(f"an index is outside of the {len(data)} training examples")
+        drawn = sum(math.prod(one.shape) for one in self._program.noise)
+        most = max(1, MOST_DRAWN // drawn) if drawn else max(len(index), 1)
+        losses: list[Tensor] = []
+        for start in range(0, len(index), most):
+            some = slice(start, start + most)
+            losses.append(self._take(state, data, index[some], coefficients[some], draw))
+            if not bool(losses[-1][-1].isfinite()):
+                break
+        return torch.cat(losses)
+
+    def _take(
+        self, state: State, data: Examples, index: Tensor, coefficients: np.ndarray, draw: torch.Generator
+    ) -> Tensor:  # fmt: skip
         steps = len(index)
-        flat = tree_flatten(state)[0]
         dtype = state.parameters[0].dtype
         rows = torch.from_numpy(coefficients).to(dtype).contiguous()
         losses = torch.empty(steps, dtype=dtype)
         noise = self._noise(steps, draw)
         taken = self._program.library.run(
             ctypes.c_long(steps), _pointer(index), _pointer(rows), _pointer(data.inputs), _pointer(data.targets),
-            _addresses(flat), _addresses(noise), self._constants, _pointer(losses), _aligned(self._work),
+            _addresses(tree_flatten(state)[0]), _addresses(noise), self._constants, _pointer(losses),
+            _aligned(self._work),
         )  # fmt: skip
         if taken < 0:
             raise IndexError("a label or token of the training data is outside of the axis that it points into")
@@ -121,20 +142,25 @@ class CompiledStep:
 class CompiledLook:
     """Evaluates losses and metric of one replica on a set of examples."""
 
-    def __init__(self, program: Built, chunk: int) -> None:
+    def __init__(self, program: Built, chunk: int, like: Examples) -> None:
         self._program = program
         self._chunk = chunk
+        self._kind = kind_of(like)
         self._work = torch.empty(program.work, dtype=torch.uint8)
         self._constants = _addresses(program.constants)
         self._padded: dict[int, tuple[Examples, Examples]] = {}
 
-    def means(self, state: State, part: Examples) -> tuple[float, float]:
-        """Return the mean loss and the mean metric on `part`.
+    def means(self, state: State, part: Examples) -> tuple[float, float] | None:
+        """Return the mean loss and the mean metric on `part`, or None if it is not like the examples compiled for.
 
         Raises:
             IndexError: If a label or token is outside of its axis.
         """
+        if kind_of(part) != self._kind:
+            return None
         if id(part) not in self._padded:
+            if len(self._padded) >= MOST_PARTS:
+                self._padded.clear()
             self._padded[id(part)] = (part, padded(part, self._chunk))
         whole = self._padded[id(part)][1]
         sums = np.zeros(2)
@@ -172,6 +198,11 @@ class CompiledSums:
         if failed:
             raise IndexError("a label or token of the data is outside of the axis that it points into")
         return found[:-1], float(found[-1])
+
+
+def kind_of(some: Examples) -> tuple[Any, ...]:
+    """Return shape and type of an example and of its target."""
+    return tuple(fact for one in (some.inputs, some.targets) for fact in (tuple(one.shape[1:]), str(one.dtype)))
 
 
 def padded(part: Examples, chunk: int) -> Examples:
@@ -213,7 +244,7 @@ class Workbench:
             return step_program(trace_step(self.step, state, self._few(self.data, size), count))
 
         about = {**self.about, "program": "step", "size": size, "optimizer": describe(self.step.optimizer)}
-        return CompiledStep(built(about, make, self.seconds))
+        return CompiledStep(built(about, make, self.seconds), self.data)
 
     def look_at(self, part: Examples) -> CompiledLook:
         """Return the compiled evaluation, in chunks of at most 128 examples.
@@ -227,7 +258,7 @@ class Workbench:
         def make() -> Program:
             return look_program(trace_look(self.step, state, self._few(part, chunk)))
 
-        return CompiledLook(built({**self.about, "program": "look", "size": chunk}, make, self.seconds), chunk)
+        return CompiledLook(built({**self.about, "program": "look", "size": chunk}, make, self.seconds), chunk, part)
 
     def sums(self) -> CompiledSums:
         """Return the compiled sums of gradients of single examples.

@@ -24,6 +24,10 @@ class Unsupported(Exception):
     """The model uses something that cannot be written as C here; the message says what, in a plain sentence."""
 
 
+class Passing(Unsupported):
+    """It cannot be compiled now, which may be different another time: not to be remembered."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Buffer:
