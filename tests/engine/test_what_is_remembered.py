@@ -100,3 +100,25 @@ def test_a_tier_that_failed_its_check_is_not_believed_by_the_next_process(fresh,
         found = choice.choose(blob_task(), run, torch.device("cpu"), steps=1e6, is_forced=True)
         assert found.tier == "stacked"
         assert "made up" in found.reason
+
+
+def test_data_unlike_those_compiled_for_are_trained_in_the_plain_loop(fresh, monkeypatch):
+    task = blob_task()
+    monkeypatch.setattr("critbatch.engine.native.steps.CompiledStep.advance", lambda *given: [][0])
+    assert "IndexError in the compiled engine" in trained_alike_but_checked(task, monkeypatch)
+
+    def unlike(*given):
+        raise TypeError("the step is compiled for other examples")
+
+    monkeypatch.setattr("critbatch.engine.native.steps.CompiledStep.advance", unlike)
+    assert "TypeError in the compiled engine: the step is compiled for other" in trained_alike_but_checked(
+        task, monkeypatch
+    )
+
+
+def trained_alike_but_checked(task, monkeypatch):
+    """Train with the check and the timing left out, so that the engine fails only when it trains."""
+    monkeypatch.setattr(choice, "_chosen", {})
+    monkeypatch.setattr(choice, "check_steps", lambda *given: None)
+    monkeypatch.setattr(choice, "_step_seconds", lambda *given: 1e-9)
+    return trained_alike(task)

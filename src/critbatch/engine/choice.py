@@ -125,7 +125,7 @@ def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_force
 
     The plain loop is timed first. A step is compiled only if `steps` of them save more than the compiler takes. It is
     then checked against the plain loop in float64, timed, and used if it is faster. That a step was checked, or why it
-    was refused, is remembered on disk with the versions; times are not, because machines are shared.
+    was refused, is remembered on disk with the versions; times (seconds) for the day, because machines are shared.
 
     Args:
         task: What is trained.
@@ -187,12 +187,12 @@ def _prepared(
     reason, is_lasting = str(known.get("uncompiled", "")), True
     if device.type == "cpu" and not reason:
         is_checked = known.get("checked") == "compiled"
-        try:
+        try:  # ours are the errors below: whatever they are, the plain loop can train the model
             return "compiled", prepare(task, run, model, seconds=patience, is_checked=is_checked), "", True
         except Unsupported as error:
             reason, is_lasting = f"its step cannot be compiled: {error}", not isinstance(error, Passing)
         except (AssertionError, LookupError, NotImplementedError, TypeError, ValueError) as error:
-            reason = f"its step cannot be compiled: {type(error).__name__}: {error}"  # ours; the plain loop trains it
+            reason = f"its step cannot be compiled: {type(error).__name__}: {error}"
     try:
         return (
             "stacked",

@@ -101,11 +101,7 @@ def _together(task: Task, cohort: tuple[Run, ...], device: torch.device, chosen:
             return [found[run.id] for run in cohort]
     except Unsupported as error:
         return str(error)
-    except (
-        RuntimeError,
-        MemoryError,
-        IndexError,
-    ) as error:  # the plain loop will say what is wrong, if it is wrong there
+    except (RuntimeError, MemoryError, LookupError, TypeError) as error:  # if it is wrong there too, the loop says what
         return f"{type(error).__name__} in the {chosen.tier} engine: {str(error).splitlines()[0][:200]}"
 
 
