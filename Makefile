@@ -1,13 +1,14 @@
 # make demo    the main job on a small data set, offline        make lint    style, types and import rules
 # make test    everything that has to hold before a merge       make docs    write docs/cli.md anew
-# make bench   timings, where there are benchmarks              make clean   remove what was made
+# make bench   timings beside the peers                         make clean   remove what was made
+# make calibration   docs/calibration.md anew: many minutes
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: demo test lint unit end-to-end bench docs clean
+.PHONY: demo test lint unit end-to-end bench docs calibration clean
 
 demo: .venv/ready
 	@$(BIN)/critbatch demo
@@ -41,14 +42,14 @@ unit: .venv/ready
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
 
 # Commands as a user types them; 3 says that a sweep this small carries no answer, which is right.
-# Later issues add `critbatch calibrate --quick` and the claims at smoke scale HERE.
+# Later issues add the claims at smoke scale HERE.
 SMALL := --batch-sizes 16,256 --learning-rates 0.1,0.5 --seeds 2 --epochs 1 --steps 20
 
 end-to-end: .venv/ready
 	@echo "== end to end"
 	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
 	for command in "--version" "--help" "tasks" "measurements --json" "doctor" "run digits --dry-run" \
-	  "run digits $(SMALL) --out $$out" "report $$out --json"; do \
+	  "run digits $(SMALL) --out $$out" "report $$out --json" "fit examples/steps.csv" "calibrate --quick"; do \
 	  echo "critbatch $$command"; \
 	  $(BIN)/critbatch $$command >"$$out/said" 2>&1 </dev/null || [ $$? -eq 3 ] || { cat "$$out/said"; exit 1; }; \
 	done; \
@@ -59,6 +60,9 @@ bench: .venv/ready
 
 docs: .venv/ready
 	@$(BIN)/python docs/generate_cli.py > .venv/cli.md && mv .venv/cli.md docs/cli.md
+
+calibration: .venv/ready
+	@$(BIN)/python docs/generate_calibration.py > .venv/calibration.md && mv .venv/calibration.md docs/calibration.md
 
 clean:
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist critbatch-results

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .analysis.logged import fit_steps_to_target as fit_steps_to_target
     from .budgets.epochs import Epochs as Epochs
     from .budgets.examples import Examples as Examples
     from .budgets.longest import Longest as Longest
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .executors.processes import Processes as Processes
     from .executors.serial import Serial as Serial
     from .job import Result as Result
+    from .job import fit as fit
+    from .job import probe as probe
     from .job import reread as reread
     from .job import run as run
     from .measurements.noise_moments import NoiseMoments as NoiseMoments
@@ -59,8 +62,11 @@ _PLACES = {
     "Stream": "data",
     "Target": "task",
     "Task": "task",
+    "fit": "job",
+    "fit_steps_to_target": "analysis.logged",
     "noise_moments": "noise",
     "noise_scale": "noise",
+    "probe": "job",
     "reread": "job",
     "run": "job",
     "sweep": "plan",

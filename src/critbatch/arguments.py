@@ -84,6 +84,38 @@ def target(text: str, task: Task) -> Target | None:
     return Target(quantity, number, {"<": "below", ">": "above"}.get(sign, "declared"))  # pyrefly: ignore
 
 
+def log_target(text: str) -> tuple[float | None, str]:
+    """Return target and direction of ">0.9" or "<0.5"; no target if empty.
+
+    Raises:
+        ValueError: If there is no sign, or no number.
+    """
+    if not text:
+        return None, "above"
+    direction = {">": "above", "<": "below"}.get(text.strip()[0])
+    try:
+        number = float(text.strip().lstrip("<>="))
+    except ValueError:
+        number = None
+    if direction is None or number is None:
+        raise ValueError(
+            f"`--target {text}`: write '>0.9' or '<0.5': the side on which runs have arrived, and a number."
+        )
+    return number, direction
+
+
+def log_columns(pairs: list[str]) -> dict[str, str]:
+    """Return {"batch_size": "bs"} of ["batch_size=bs"].
+
+    Raises:
+        ValueError: If one has no "=".
+    """
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise ValueError(f"`--column {wrong[0]}`: write ROLE=NAME, for example batch_size=bs.")
+    return {role.strip(): name.strip() for role, _, name in (pair.partition("=") for pair in pairs)}
+
+
 def engine(name: str) -> Engine:
     """Return the engine called `name`.
 

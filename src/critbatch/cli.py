@@ -53,6 +53,12 @@ ScheduleName = Annotated[str, typer.Option(help="constant, cosine or linear, str
 SamplingName = Annotated[str, typer.Option(help="reshuffle, partition, with_replacement or without_replacement.")]
 LastBatchName = Annotated[str, typer.Option(help="What happens to an incomplete last batch: drop or weight.")]
 MicroBatchSize = Annotated[int | None, typer.Option(min=1, help="Examples per forward pass (accumulation).")]
+Confirm = Annotated[
+    bool, typer.Option("--confirm/--no-confirm", help="Train the best learning rates on fresh seeds; quote only these.")
+]
+Margin = Annotated[
+    float | None, typer.Option(help="Differences of the test metric that count as none. Default: 0.01 of accuracy, 2%.")
+]
 Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
 Device = Annotated[str, typer.Option(help="As torch spells it: cpu, cuda, cuda:1.")]
 EngineName = Annotated[str, typer.Option(help="auto, population (compiled) or sequential (the plain loop).")]
@@ -99,7 +105,7 @@ def run(  # noqa: PLR0913, PLR0917
     target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
     weight_decay: WeightDecay = None, clip_norm: ClipNorm = None, schedule: ScheduleName = "constant",
     sampling: SamplingName = "reshuffle", last_batch: LastBatchName = "drop",
-    micro_batch_size: MicroBatchSize = None, dtype: Dtype = "float32",
+    micro_batch_size: MicroBatchSize = None, confirm: Confirm = True, margin: Margin = None, dtype: Dtype = "float32",
     device: Device = "cpu", engine: EngineName = "auto", executor: ExecutorName = "processes", workers: Workers = CORES,
     store: StoreUrl = "", out: Out = None, dry_run: DryRun = False, as_json: Json = False, no_progress: Quiet = False,
 ) -> None:  # fmt: skip
@@ -119,6 +125,7 @@ def run(  # noqa: PLR0913, PLR0917
             "schedule": arguments.schedule(schedule),
             "sampling": arguments.sampling(sampling, last_batch),
             "micro_batch_size": micro_batch_size,
+            "confirm": confirm,
             "dtype": dtype,
             "device": device,
             "engine": arguments.engine(engine),
@@ -131,7 +138,7 @@ def run(  # noqa: PLR0913, PLR0917
         with contextlib.ExitStack() as open_things:
             kept = open_things.enter_context(job.Sql(store)) if store else None
             found = job.run(
-                chosen, **options, target=goal, store=kept, out=folder,
+                chosen, **options, target=goal, margin=margin, store=kept, out=folder,
                 executor=arguments.executor(executor, workers), progress=not no_progress, command=command_line(),
             )  # fmt: skip
         finish(found, folder, as_json=as_json)
@@ -154,6 +161,90 @@ def report(
         folder = out or (path if path.is_dir() else path.parent)
         job.write_json(found, folder / "result.json")
         finish(found, folder, as_json=as_json)
+
+
+@app.command()
+def fit(
+    path: Annotated[
+        str, typer.Argument(metavar="FILE", help="A table, or a folder of TensorBoard, W&B or MLflow runs.")
+    ],
+    target: Annotated[str, typer.Option(help="For whole curves: '>0.9' or '<0.5', the side where runs arrived.")] = "",
+    column: Annotated[list[str] | None, typer.Option(help="ROLE=NAME, where a guess is wrong: batch_size=bs.")] = None,
+    train_size: Annotated[
+        int | None, typer.Option(min=1, help="Training examples, for logs that count epochs.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="runs, summaries or curves. Default: told by the columns.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for result.json and report.html. Default: none.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit steps to target against batch size on runs of your own: critical batch size, learning-rate rule, what to add."""
+    with orderly():
+        from . import arguments, job
+
+        value, direction = arguments.log_target(target)
+        found = job.fit(
+            path, target=value, direction=direction, columns=arguments.log_columns(column or []), train_size=train_size,
+            kind=kind, command=command_line(),
+        )  # fmt: skip
+        if out is not None:
+            job.write_json(found, out / "result.json")
+        finish(found, out, as_json=as_json)
+
+
+@app.command()
+def probe(  # noqa: PLR0913, PLR0917
+    task: TaskName,
+    batch_sizes: BatchSizes = "",
+    optimizer: OptimizerName = "sgd",
+    repeats: Annotated[int, typer.Option(min=10, help="Timed steps of each batch size.")] = 20,
+    memory: Annotated[
+        bool, typer.Option("--memory/--no-memory", help="Seek the largest batch that memory holds.")
+    ] = True,
+    memory_limit: Annotated[
+        float | None, typer.Option(help="GiB that training may use. Default: 80% of what is free.")
+    ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Measure step time, throughput and memory against the batch size on this device, with TASK's own model."""
+    with orderly():
+        from rich.console import Console
+
+        from . import arguments, catalog, job
+        from .screen import show_probe
+
+        found = job.probe(
+            catalog.load_task(task), batch_sizes=arguments.numbers(batch_sizes, int, "--batch-sizes"),
+            optimizer=arguments.optimizer(optimizer, momentum=0.0, nesterov=False, weight_decay=None, clip_norm=None),
+            repeats=repeats, memory=memory, memory_limit=memory_limit, device=device, dtype=dtype,
+        )  # fmt: skip
+        if as_json:
+            print_json(job.to_json(found))
+        else:
+            show_probe(found, Console())
+        raise typer.Exit(NO_ANSWER if found.step_time.knee.value is None else OK)
+
+
+@app.command()
+def calibrate(
+    quick: Annotated[bool, typer.Option("--quick", help="Under 20 seconds instead of two minutes.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="1,000 studies of each kind and more: many minutes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Test the instrument against known truths: estimators, coverage of intervals, false alarms, engine equality."""
+    with orderly():
+        from rich.console import Console
+
+        from .calibration import calibrate as run_checks
+        from .calibration.shown import show_checks
+
+        found = run_checks("quick" if quick else "full" if full else "normal")
+        if as_json:
+            print_json({"checks": [vars(one) for one in found]})
+        else:
+            show_checks(found, Console())
+        raise typer.Exit(OK if all(one.passed for one in found) else FAILED)
 
 
 @app.command()
@@ -219,19 +310,19 @@ def print_plan(task: "Task", options: dict[str, Any], workers: int, *, as_json: 
         )
 
 
-def finish(found: "Result", folder: Path, *, as_json: bool) -> None:
-    """Write the report, print the answer, and leave with the exit code that it deserves."""
+def finish(found: "Result", folder: Path | None, *, as_json: bool) -> None:
+    """Write the report if there is a folder for it, print the answer, and leave with the exit code that it deserves."""
     from rich.console import Console
 
     from .job import write_page
     from .screen import show
 
-    page = write_page(found, folder / "report.html")
+    page = None if folder is None else write_page(found, folder / "report.html")
     if as_json:
         print_json(found.to_json())
     else:
         show(found.finding, Console())
-        typer.echo(f"Report: {page}")
+        typer.echo(f"Report: {page}" if page else "No report: give --out FOLDER for one.")
     if found.finding.endings["FAILED"]:
         raise typer.Exit(FAILED)
     raise typer.Exit(OK if found.recommendation else NO_ANSWER)

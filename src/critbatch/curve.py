@@ -36,11 +36,29 @@ class Curve(ABC):
 
 @final
 @dataclass(frozen=True)
+class Shape:
+    """A formula beside the fitted one: its parameters, its AICc, and by how much that is above the best one's."""
+
+    name: str
+    parameters: int
+    aicc: float
+    delta: float
+
+
+@final
+@dataclass(frozen=True)
 class Fit:
     """A curve fitted to steps to target, with what the data can and cannot carry.
 
-    `identified` says whether the critical batch size has a value; `reason` says why not. `residual` is the root mean
-    square relative error of the points; `band` lists (batch size, low, value, high) in steps for drawing.
+    Attributes:
+        identified: Whether the critical batch size has a value; `reason` says why not.
+        residual: Root mean square error of log steps.
+        band: (batch size, low, value, high) in steps, for drawing.
+        shapes: Other formulas through the same points, the preferred one first.
+        sharpness: Of the bend where it is free: 1 for the hyperbola.
+        misspecified: In words how the data contradict the curve, or None if they do not.
+        censored: Batch sizes that never reached the target and count as "more steps than seen".
+        bootstrap: The critical batch size with a bootstrap interval, beside the one that is reported.
     """
 
     curve: str
@@ -52,3 +70,8 @@ class Fit:
     reason: str | None
     residual: float | None
     band: tuple[tuple[float, float | None, float, float | None], ...]
+    shapes: tuple[Shape, ...] = ()
+    sharpness: Estimate | None = None
+    misspecified: str | None = None
+    censored: tuple[int, ...] = ()
+    bootstrap: Estimate | None = None

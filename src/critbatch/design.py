@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from .analysis.rates import Choice, extension
+from .analysis.choice import Choice, extension
 from .budget import Budget
 from .measurement import Measurement
 from .optimizer import Optimizer
@@ -29,6 +29,8 @@ class Design:
     Attributes:
         batch_sizes: Examples per step.
         seeds: Paired across the grid.
+        fresh_seeds: On which each batch size's best learning rate is trained once more, for numbers that its choice
+            does not flatter; may be empty.
         budget: Of every run.
         learning_rates: One list for all batch sizes, or empty: search.
         micro_batch_size: Examples per forward pass, or None for whole batches.
@@ -41,6 +43,7 @@ class Design:
     schedule: Schedule
     sampling: Sampling
     learning_rates: tuple[float, ...] = ()
+    fresh_seeds: tuple[int, ...] = ()
     micro_batch_size: int | None = None
     dtype: str = "float32"
 
@@ -74,6 +77,11 @@ class Design:
         plans = [self._sweep(task, tried, seeds, (size,)) for size, tried in open_sizes.items()]
         return Plan(tuple(run for plan in plans for run in plan.runs))
 
+    def confirmed(self, task: Task, rates: dict[int, float]) -> Plan:
+        """Return the best learning rate of each batch size on the fresh seeds."""
+        plans = [self._sweep(task, [rate], self.fresh_seeds, (size,)) for size, rate in rates.items()]
+        return Plan(tuple(run for plan in plans for run in plan.runs))
+
     def measured(self, task: Task, size: int, rate: float, measurements: tuple[Measurement, ...]) -> Plan:
         """Return the runs of one cell again, with measurements."""
         return self._sweep(task, [rate], self.seeds, (size,), measurements)
@@ -81,7 +89,7 @@ class Design:
     def size(self) -> tuple[int, int]:
         """Return how many runs the design needs, and how many at most if every bracket has to be extended."""
         cells = len(self.learning_rates) or len(GRID_POWERS)
-        runs = len(self.batch_sizes) * len(self.seeds) * cells + len(self.seeds)
+        runs = len(self.batch_sizes) * (len(self.seeds) * cells + len(self.fresh_seeds)) + len(self.seeds)
         if self.learning_rates:
             return runs, runs
         shared = sum(power % 2 == 0 for power in GRID_POWERS)  # pilot rates that are in the grid too

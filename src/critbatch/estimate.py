@@ -50,6 +50,15 @@ class Estimate:
         """Return an estimate without a value that says why, with a one-sided bound where one is known."""
         return cls(None, low, high, level, count, unit, method, definition, reason)
 
+    def scaled(self, factor: float, *, unit: str, definition: str, plus: float = 0.0) -> Self:
+        """Return the same knowledge in another unit or under another definition: times `factor` (above 0), plus a constant."""
+
+        def convert(number: float | None) -> float | None:
+            return None if number is None else factor * number + plus
+
+        ends = convert(self.value), convert(self.low), convert(self.high)
+        return type(self)(*ends, self.level, self.count, unit, self.method, definition, self.reason)
+
     def brief(self, *, percent: bool = False) -> str:
         """Return value and interval as text; a bound or a dash where there is no value.
 

@@ -13,14 +13,14 @@ SCHEMA_VERSION = 1
 @final
 @dataclass(frozen=True)
 class TaskFacts:
-    """What has to be known about a task to read its evidence without the task."""
+    """What has to be known about a task to read its evidence without the task; None for what a log does not say."""
 
     name: str
     revision: str
-    train_size: int
-    test_size: int
+    train_size: int | None
+    test_size: int | None
     validation_size: int | None
-    parameters: int
+    parameters: int | None
     metric: str
     better: Literal["above", "below"]
     selection_split: str
@@ -28,6 +28,7 @@ class TaskFacts:
     target_value: float | None
     target_direction: Literal["above", "below"] | None
     target_origin: str
+    equivalence_margin: float | None = None
 
 
 @final
@@ -67,6 +68,7 @@ class BatchSizeFinding:
     diverged: int
     censored: int
     runs: int
+    regime: str | None = None
 
 
 @final
@@ -82,11 +84,39 @@ class ReadingRow:
 
 @final
 @dataclass(frozen=True)
+class Comparison:
+    """The winner against one rival, by seed.
+
+    Attributes:
+        batch_size: The rival's.
+        difference: By how much the winner is better, with Student's interval; a ratio where costs are compared.
+        bootstrap: The same with a bootstrap-t interval; None with fewer than 4 seeds.
+        t_p: Two-sided p-value of Student's test; `holm_p`, adjusted for all pairs of batch sizes.
+        sign_p: Two-sided p-value of the exact sign test.
+        equivalence_p: p-value of the two one-sided tests against `margin`, which was fixed beforehand.
+        detectable: The smallest difference that Student's test would find four times in five; a ratio likewise.
+        words: "better", "equivalent within ..." or "not resolved".
+    """
+
+    batch_size: int
+    difference: Estimate
+    bootstrap: Estimate | None
+    t_p: float
+    holm_p: float
+    sign_p: float
+    equivalence_p: float
+    margin: float
+    detectable: float | None
+    words: str
+
+
+@final
+@dataclass(frozen=True)
 class Winner:
     """The best batch size under a budget, and whether its lead over each rival is more than noise.
 
     `tied` lists the batch sizes that are not distinguishable from the winner; `advantage` is over the runner-up;
-    `compared` lists all that got there, the winner among them.
+    `compared` lists all that got there, the winner among them; `rivals` holds the tests.
     """
 
     batch_size: int | None
@@ -95,6 +125,7 @@ class Winner:
     tied: tuple[int, ...]
     words: str
     compared: tuple[int, ...] = ()
+    rivals: tuple[Comparison, ...] = ()
 
 
 @final
@@ -142,10 +173,22 @@ class NoisePoint:
 @final
 @dataclass(frozen=True)
 class RatePoint:
-    """The best learning rate of one batch size."""
+    """The best learning rate of one batch size, and all rates that are not told apart from it."""
 
     batch_size: int
     learning_rate: Estimate
+    plateau: tuple[float, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class RuleTest:
+    """Whether the data exclude a learning rate scaling rule; `bend` is where it bends, if it does, at its best."""
+
+    name: str
+    bend: float | None
+    p_value: float
+    excluded: bool
 
 
 @final
@@ -158,6 +201,83 @@ class LearningRateRule:
     not_excluded: tuple[str, ...]
     reason: str
     points: tuple[RatePoint, ...]
+    tests: tuple[RuleTest, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class JointFit:
+    """One surface through all runs: S(B, learning rate).
+
+    Attributes:
+        curvature: Of log steps in log learning rate.
+        residual: Root mean square error of log steps, cells weighted by how near they are to the best.
+        held_out_error: The same when a batch size is predicted from the others.
+        cells: Batch sizes times learning rates used.
+    """
+
+    critical_batch_size: Estimate
+    exponent: Estimate
+    curvature: float
+    residual: float
+    held_out_error: float
+    cells: int
+
+
+@final
+@dataclass(frozen=True)
+class CriticalBatchSize:
+    """One of the numbers that go by this name; `conversion` says how it follows from E_min/S_min."""
+
+    name: str
+    estimate: Estimate
+    conversion: str
+
+
+@final
+@dataclass(frozen=True)
+class Regime:
+    """A range of batch sizes and what doubling the batch does there; boundaries with their intervals."""
+
+    name: str
+    low: Estimate | None
+    high: Estimate | None
+    words: str
+
+
+@final
+@dataclass(frozen=True)
+class TargetFit:
+    """The fitted curve at one target."""
+
+    target: float
+    s_min: Estimate
+    e_min: Estimate
+    critical_batch_size: Estimate
+    reason: str | None
+
+
+@final
+@dataclass(frozen=True)
+class TuningCurve:
+    """Expected fewest steps to target of the best of n = 1, 2, ... learning rates, of those that reached it."""
+
+    batch_size: int
+    trials: int
+    usable: int
+    steps: tuple[float, ...]
+
+
+@final
+@dataclass(frozen=True)
+class ParetoPoint:
+    """What a batch size and a number of devices cost to the target; `efficient` if nothing is both faster and cheaper."""
+
+    batch_size: int
+    devices: int
+    seconds: Estimate
+    device_seconds: Estimate
+    efficient: bool
 
 
 @final
@@ -208,6 +328,13 @@ class Finding:
     curves: tuple[CurvePoint, ...]
     warnings: tuple[str, ...]
     target_winners: dict[str, Winner] = field(default_factory=dict)
+    critical_batch_sizes: tuple[CriticalBatchSize, ...] = ()
+    regimes: tuple[Regime, ...] = ()
+    targets: tuple[TargetFit, ...] = ()
+    tuning: tuple[TuningCurve, ...] = ()
+    joint_fit: JointFit | None = None
+    pareto: tuple[ParetoPoint, ...] = ()
+    next_runs: tuple[str, ...] = ()
 
 
 def to_json(value: Any) -> Any:

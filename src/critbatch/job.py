@@ -1,26 +1,35 @@
 """The main job in one call: `critbatch.run(task)`."""
 
 import contextlib
+import dataclasses
 import html
 import json
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex, final
 
 import polars as pl
 
+from .advice import recommend
+from .analysis.from_log import assemble_log, with_steps
 from .budget import Budget
 from .budgets.epochs import Epochs
 from .budgets.longest import Longest
 from .budgets.steps import Steps
 from .curve import Fit
+from .curves.hyperbola import Hyperbola
 from .design import Design, default_batch_sizes
 from .engine.population import ENGINES, Engine
+from .engine.sequential import take_step
 from .executor import Executor
 from .executors.serial import Serial
 from .finding import Finding, Recommendation, to_json
+from .hardware.memory import memory_ceiling
+from .hardware.probe import Probe
+from .hardware.probe import probe as measure
+from .logs import read_log
 from .optimizer import Optimizer
 from .optimizers.sgd import SGD
 from .progress import Bar
@@ -31,7 +40,7 @@ from .schedule import Schedule
 from .schedules.constant import Constant
 from .store import Store
 from .stores.sql import Sql
-from .study import Silent, Workshop, analyse, carry_out, check_device, task_facts
+from .study import RULES, Silent, Workshop, analyse, carry_out, check_device, task_facts
 from .task import Target, Task
 
 EPOCHS, STEPS, SEEDS = 8, 1000, 5
@@ -92,7 +101,8 @@ def run(  # noqa: PLR0913
     task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), learning_rates: Iterable[SupportsFloat] = (), seeds: int = SEEDS,
     budget: Budget | None = None, target: Target | None = None, optimizer: Optimizer | None = None,
     schedule: Schedule | None = None, sampling: Sampling | None = None, micro_batch_size: int | None = None,
-    dtype: str = "float32", device: str = "cpu", engine: Engine = "auto", executor: Executor | None = None, store: Store | None = None,
+    confirm: bool = True, margin: float | None = None, dtype: str = "float32", device: str = "cpu",
+    engine: Engine = "auto", executor: Executor | None = None, store: Store | None = None,
     out: str | Path | None = None, progress: bool = True, command: str = "critbatch.run",
 ) -> Result:  # fmt: skip
     """Sweep batch size x learning rate x seed on `task` and return what was found.
@@ -110,6 +120,9 @@ def run(  # noqa: PLR0913
         schedule: The default is constant: the only one that can be read at every budget.
         sampling: The default is `Reshuffle()`.
         micro_batch_size: Examples per forward pass, for accumulation.
+        confirm: Train each batch size's best learning rate on as many fresh seeds, and quote only these.
+        margin: Within which differences of the test metric count as none, in its unit; the default is one percentage
+            point of accuracy (half a point from 10,000 test examples on), 2% of any other metric.
         dtype: "float32" or "float64".
         device: As torch spells it.
         engine: "auto" trains runs together in a compiled step where measurements say that it saves time, "population"
@@ -126,7 +139,7 @@ def run(  # noqa: PLR0913
     """
     design = make_design(
         task, batch_sizes=batch_sizes, learning_rates=learning_rates, seeds=seeds, budget=budget, optimizer=optimizer,
-        schedule=schedule, sampling=sampling, micro_batch_size=micro_batch_size, dtype=dtype,
+        schedule=schedule, sampling=sampling, micro_batch_size=micro_batch_size, confirm=confirm, dtype=dtype,
     )  # fmt: skip
     design.check(task)
     check_device(device)
@@ -138,7 +151,9 @@ def run(  # noqa: PLR0913
         kept = store or open_things.enter_context(Sql(folder / "runs.db"))
         bar = open_things.enter_context(Bar(task_facts(task, target or task.target))) if progress else Silent()
         hands = open_things.enter_context(executor or Serial())
-        shop = Workshop(kept, hands, device=device, engine=engine, watcher=bar, command=command, target=target)
+        shop = Workshop(
+            kept, hands, device=device, engine=engine, watcher=bar, command=command, target=target, margin=margin
+        )
         result = Result(*carry_out(task, design, shop))
     write_json(result, folder / "result.json")
     return result
@@ -147,7 +162,7 @@ def run(  # noqa: PLR0913
 def make_design(  # noqa: PLR0913
     task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), learning_rates: Iterable[SupportsFloat] = (), seeds: int = SEEDS,
     budget: Budget | None = None, optimizer: Optimizer | None = None, schedule: Schedule | None = None,
-    sampling: Sampling | None = None, micro_batch_size: int | None = None, dtype: str = "float32",
+    sampling: Sampling | None = None, micro_batch_size: int | None = None, confirm: bool = True, dtype: str = "float32",
 ) -> Design:  # fmt: skip
     """Return the design that `run` carries out for these arguments (see there)."""
     return Design(
@@ -159,6 +174,7 @@ def make_design(  # noqa: PLR0913
         sampling=sampling or Reshuffle(),
         learning_rates=tuple(map(float, learning_rates)),
         micro_batch_size=micro_batch_size,
+        fresh_seeds=tuple(range(seeds, 2 * seeds)) if confirm else (),
         dtype=dtype,
     )
 
@@ -182,6 +198,63 @@ def reread(place: str, name: str = "") -> Result:
             raise ValueError(f"{place} holds no study {name!r}; there is {there}. Run `critbatch run TASK` first.")
         evidence = store.evidence(found.run_ids)
         return Result(analyse(found, evidence), evidence)
+
+
+def fit(
+    path: str | Path, *, target: float | None = None, direction: str = "above", columns: Mapping[str, str] | None = None,
+    train_size: int | None = None, kind: str | None = None, command: str = "critbatch.fit",
+) -> Result:  # fmt: skip
+    """Return what a log of your own runs says: steps to target against batch size, and what follows from it.
+
+    Args:
+        path: A table (CSV, JSON Lines, Parquet), or a folder of TensorBoard, W&B or MLflow runs.
+        target: What counts as arrived, for logs of whole curves.
+        direction: "above" or "below": where the target's far side is.
+        columns: Role to column, where a guess would be wrong: {"batch_size": "train.bs"}.
+        train_size: Training examples, for logs that count epochs.
+        kind: "runs", "summaries" or "curves"; None to tell by the columns.
+        command: Goes into the report.
+
+    Raises:
+        ValueError: If the log cannot be read with certainty; the message names rows and columns, and what to do.
+    """
+    log = with_steps(read_log(path, columns=columns, train_size=train_size, kind=kind), target, direction)
+    table = log.summaries if log.runs is None else log.runs
+    finding = recommend(assemble_log(log, Path(path).stem, curve=Hyperbola(), rules=RULES, command=command))
+    return Result(finding, Evidence(pl.DataFrame() if table is None else table, pl.DataFrame()))
+
+
+def probe(  # noqa: PLR0913
+    task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), optimizer: Optimizer | None = None, repeats: int = 20,
+    memory: bool = True, memory_limit: float | None = None, device: str = "cpu", dtype: str = "float32", threads: int = 1,
+) -> Probe:  # fmt: skip
+    """Measure step time, throughput and memory against the batch size, with the task's own model and the plain loop.
+
+    Args:
+        task: What to train.
+        batch_sizes: Examples per step; the default is 1, 2, 4, ... until a step takes about a second.
+        optimizer: The default is `SGD()`.
+        repeats: Timed steps of each batch size.
+        memory: Whether to seek the largest batch that memory holds, each trial in a fresh process.
+        memory_limit: GiB that training may use; the default is 80% of what is free.
+        device: As torch spells it.
+        dtype: "float32" or "float64".
+        threads: Of torch, on the CPU.
+
+    Raises:
+        ValueError: If an argument does not fit the task, with the numbers.
+    """
+    check_device(device)
+    sizes = tuple(map(operator.index, batch_sizes))
+    design = make_design(task, batch_sizes=sizes[:1] or (1,), seeds=1, optimizer=optimizer, dtype=dtype)
+    chosen = design.optimizer
+    run = dataclasses.replace(design, learning_rates=(chosen.first_learning_rate,)).grid(task, {}).runs[0]
+    found = measure(task, run, take_step=take_step, batch_sizes=sizes, device=device, threads=threads, repeats=repeats)
+    if not memory:
+        return found
+    limit = None if memory_limit is None else round(memory_limit * 2**30)
+    ceiling = memory_ceiling(task, run, take_step=take_step, device=device, memory_limit=limit, threads=threads)
+    return dataclasses.replace(found, memory=ceiling)
 
 
 def default_budget() -> Budget:

@@ -1,11 +1,17 @@
 """The answer on one screen of a terminal."""
 
+from typing import TYPE_CHECKING
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .finding import BatchSizeFinding, Finding
+from .estimate import Estimate, short
+from .finding import BatchSizeFinding, Finding, Regime
+
+if TYPE_CHECKING:
+    from .hardware.probe import Probe
 
 
 def show(finding: Finding, console: Console) -> None:
@@ -15,10 +21,14 @@ def show(finding: Finding, console: Console) -> None:
     if failed:
         console.print(f"[bold red]{failed} runs FAILED[/bold red]: {escape(finding.warnings[0])}")
     runs = sum(finding.endings.values())
-    console.print(
-        f"[bold]{escape(task.name)}[/bold]: {task.train_size:,} training examples, {task.parameters:,} parameters, "
-        f"{runs} runs, {len(finding.plan.get('seeds', []))} seeds, {finding.seconds:.0f} s of training (as the plain loop takes them)"
-    )
+    if task.train_size is None:
+        console.print(f"[bold]{escape(task.name)}[/bold]: a log of {runs} runs")
+    else:
+        console.print(
+            f"[bold]{escape(task.name)}[/bold]: {task.train_size:,} training examples, {task.parameters:,} parameters, "
+            f"{runs} runs, {len(finding.plan.get('seeds', []))} seeds, {finding.seconds:.0f} s of training (as the plain "
+            "loop takes them)"
+        )
     console.print(_table(finding))
     if any("edge" in note for row in finding.batch_sizes for note in _notes(row)):
         console.print("  edge: the best learning rate may lie outside of those tried", style="yellow")
@@ -43,11 +53,14 @@ def _table(finding: Finding) -> Table:
     )
     percent = task.metric == "accuracy"
     metric = f"test {task.metric}{' %' * percent}"
-    for name in ("batch size", "best learning rate", "steps", "examples", "seconds", metric):
+    logged = task.train_size is None
+    names = ["batch size", "best learning rate", "steps", "examples"] + ([] if logged else ["seconds", metric])
+    for name in names:
         table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for row in finding.batch_sizes:
-        costs = (row.best_learning_rate, row.steps_to_target, row.examples_to_target, row.seconds_to_target)
-        cells = [_two_lines(one.brief()) for one in costs] + [_two_lines(row.test_metric.brief(percent=percent))]
+        costs = [row.best_learning_rate, row.steps_to_target, row.examples_to_target]
+        cells = [_two_lines(one.brief()) for one in costs + ([] if logged else [row.seconds_to_target])]
+        cells += [] if logged else [_two_lines(row.test_metric.brief(percent=percent))]
         table.add_row("\n".join([f"{row.batch_size:,}", *_notes(row)]), *cells)
     return table
 
@@ -71,6 +84,10 @@ def _why(finding: Finding) -> list[str]:
         definition = critical.definition.split(":")[0]
         reason = f"; not identified: {critical.reason}" if critical.reason else ""
         lines.append(f"Critical batch size ({definition}): {critical.brief()}{reason}.")
+        if finding.fit.misspecified:
+            lines.append(f"The hyperbola is misspecified: {finding.fit.misspecified}.")
+    if finding.regimes:
+        lines.append("; ".join(_regime(one) for one in finding.regimes) + ".")
     rule = finding.learning_rate_rule
     lines.append(f"Learning rate rule: {rule.reason}.")
     resolved = [point for point in finding.noise_scale if point.noise_scale.value is not None]
@@ -87,11 +104,18 @@ def _why(finding: Finding) -> list[str]:
     return lines
 
 
+def _regime(one: Regime) -> str:
+    low, high = ("" if end is None else end.brief() for end in (one.low, one.high))
+    where = f"from {low} to {high}" if low and high else f"up to {high}" if high else f"from {low}"
+    return f"{one.name[0].upper()}{one.name[1:]} {where}"
+
+
 def _advice(finding: Finding, console: Console) -> None:
     advice = finding.recommendation
     if advice is None:
         console.print(f"[bold yellow]No recommendation[/bold yellow]: {escape(finding.recommendation_reason or '')}.")
         _paragraph(console, "Beware", finding.warnings)
+        _paragraph(console, "Run next", finding.next_runs)
         return
     console.print(
         f"[bold green]Recommended[/bold green]: batch size [bold]{advice.batch_size.brief()}[/bold], learning rate "
@@ -103,6 +127,7 @@ def _advice(finding: Finding, console: Console) -> None:
     ]
     _paragraph(console, "Also", others)
     _paragraph(console, "Beware", advice.warnings)
+    _paragraph(console, "To narrow this, run next", finding.next_runs)
 
 
 def _paragraph(console: Console, title: str, lines: tuple[str, ...] | list[str]) -> None:
@@ -112,3 +137,39 @@ def _paragraph(console: Console, title: str, lines: tuple[str, ...] | list[str])
         console.print(f"[bold]{title}[/bold]")
     for line in lines:
         console.print(f"  - {escape(line)}", highlight=False)
+
+
+def show_probe(found: "Probe", console: Console) -> None:
+    """Print step time and throughput at each batch size, the line through them, memory and accumulation."""
+    console.print(
+        f"[bold]{escape(found.task)}[/bold] on {escape(found.device)}, {found.dtype}, {found.threads} thread(s)"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    for name in ("batch size", "seconds a step", "examples a second", "first step", "off the line"):
+        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    points = {point.batch_size: point for point in found.step_time.points}
+    for one in found.sizes:
+        residual = points[one.batch_size].residual if one.batch_size in points else None
+        off = "" if residual is None else f"{100 * residual:+.0f} %"
+        cells = _two_lines(one.seconds.brief()), f"{one.examples_per_second:,.0f}", short(one.first_seconds), off
+        table.add_row(f"{one.batch_size:,}", *cells)
+    console.print(table)
+    line = found.step_time
+    named = {"fixed time of a step (t0)": line.t0, "time of an example (t1)": line.t1,
+             "half of full speed from batch size (t0/t1)": line.knee, "90 % of full speed from": line.ninety_percent}  # fmt: skip
+    lines = [f"{name}: {_said(one)}" for name, one in named.items()]
+    if found.memory is not None:
+        lines.append(f"largest batch size in {found.memory.limit_bytes / 2**30:.3g} GiB: {_said(found.memory.ceiling)}")
+    if found.accumulation is not None:
+        one = found.accumulation
+        same = "the same gradient" if one.is_same else f"another gradient ({one.reason})"
+        lines.append(
+            f"batch size {one.batch_size} in micro-batches of {one.micro_batch_size}: {one.ratio.brief()} times the time of a "
+            f"whole batch, {same}"
+        )
+    _paragraph(console, "", [*lines, *([found.left_out] if found.left_out else [])])
+
+
+def _said(one: Estimate) -> str:
+    unit = "" if one.unit == "examples" else f" {one.unit}"
+    return f"{one.brief()}{unit}" if one.value is not None else f"{one.brief()} ({one.reason})"

@@ -16,7 +16,7 @@ import torch
 
 from .advice import recommend
 from .analysis.assemble import Circumstances, assemble, choices
-from .analysis.rates import Choice
+from .analysis.choice import Choice
 from .budget import Budget
 from .budgets.longest import Longest
 from .budgets.seconds import Seconds
@@ -34,11 +34,15 @@ from .record import Ending, Evidence
 from .scaling_rule import ScalingRule
 from .scaling_rules.constant import Constant
 from .scaling_rules.linear import Linear
+from .scaling_rules.saturating import Saturating
 from .scaling_rules.square_root import SquareRoot
+from .scaling_rules.surge import Surge
 from .store import Store, Study
 from .task import Target, Task
 
-RULES: dict[str, ScalingRule] = {"constant": Constant(), "square_root": SquareRoot(), "linear": Linear()}
+RULES: dict[str, ScalingRule] = {
+    "constant": Constant(), "square_root": SquareRoot(), "linear": Linear(), "saturating": Saturating(), "surge": Surge(),
+}  # fmt: skip
 PACKAGES = ("critbatch", "torch", "numpy", "scipy", "polars", "scikit-learn")
 UNDIVIDED = 4e6  # examples: a few seconds of a small model
 MOST_COHORT_SECONDS = 60.0  # in the plain loop: what a killed worker may lose
@@ -71,7 +75,13 @@ class Silent:
 @final
 @dataclass(frozen=True)
 class Workshop:
-    """Where a study is carried out, and who watches. `command` goes into the report; a `target` replaces the task's."""
+    """Where a study is carried out, and who watches.
+
+    Attributes:
+        command: Goes into the report.
+        target: Replaces the task's.
+        margin: Within which differences of the test metric count as none; None for the default.
+    """
 
     store: Store
     executor: Executor
@@ -80,6 +90,7 @@ class Workshop:
     watcher: Watcher = dataclasses.field(default_factory=Silent)
     command: str = ""
     target: Target | None = None
+    margin: float | None = None
 
 
 @final
@@ -90,7 +101,8 @@ class Progress:
         self.task = task
         self.design = design
         self.workshop = workshop
-        self.facts = task_facts(task, workshop.target or task.target)
+        facts = task_facts(task, workshop.target or task.target)
+        self.facts = dataclasses.replace(facts, equivalence_margin=workshop.margin)
         self.planned = planned_steps(task, design)
         self.example_seconds = example_seconds(task)
         self.plan = Plan(())
@@ -136,7 +148,8 @@ def carry_out(task: Task, design: Design, workshop: Workshop) -> tuple[Finding, 
 
     Learning rates are searched in three stages unless the design names them: a coarse pilot with one seed, a grid of
     seven with all seeds around each batch size's best, and extensions until the best lies inside. Then the best cell of
-    a middle batch size is trained again with the gradient noise measured. Runs that the store has are taken from there,
+    a middle batch size is trained again with the gradient noise measured, and every batch size's best cell on fresh
+    seeds, whose numbers its choice does not flatter. Runs that the store has are taken from there,
     so that a stopped study goes on where it was.
 
     Args:
@@ -171,13 +184,15 @@ def _same_device(progress: Progress) -> None:
 
 
 def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
-    """Train the grid around `centres`, and the middle batch size's best cell again with its gradient noise."""
+    """Train the grid around `centres`, the middle batch size's best cell with its gradient noise, and fresh seeds."""
     design, task = progress.design, progress.task
     found = _bracketed(progress, "grid", design.grid(task, centres), factor=2.0, seeds=design.seeds)[1]
     chosen = {size: one.best_rate for size, one in found.items() if one.best_rate is not None}
     if chosen:
         middle = min(chosen, key=lambda size: abs(math.log(size) - math.log(len(task.train)) / 2))
         progress.run("gradient noise", design.measured(task, middle, chosen[middle], (NoiseMoments(),)))
+        if design.fresh_seeds:
+            progress.run("fresh seeds", design.confirmed(task, chosen))
 
 
 def analyse(study: Study, evidence: Evidence) -> Finding:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from critbatch.statistics.bootstrap import expanded_interval, seed_draws
 from critbatch.statistics.fieller import ratio_interval
 from critbatch.statistics.means import margin, mean_estimate
+from critbatch.statistics.resampling import drawn_weights, expanded_interval
 
 STUDIES = 2000
 
@@ -85,7 +85,7 @@ def covered_by_bootstrap(count: int, *, expand: bool) -> np.ndarray:
     hits = []
     for _ in range(500):
         values = draw.normal(0.0, 1.0, count)
-        means = values[seed_draws(count, 1000, draw)].mean(1)
+        means = (drawn_weights(count, 1000, draw)[1:] / count) @ values
         low, high = expanded_interval(means, count=count) if expand else np.quantile(means, [0.025, 0.975])
         hits.append(low <= 0 <= high)
     return np.array(hits)

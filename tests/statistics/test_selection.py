@@ -2,34 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from critbatch.statistics.plateau import has_converged
-from critbatch.statistics.selection import mean_scores, vertex, worse_sides
+from critbatch.statistics.selection import mean_scores, worse_sides
 
 INF, NAN = np.inf, np.nan
-
-
-@given(st.floats(0.3, 2.7), st.floats(0.1, 10), st.lists(st.floats(0.3, 2.0), min_size=4, max_size=8))
-def test_the_vertex_of_a_parabola_is_found_on_any_spacing(lowest, curvature, gaps):
-    positions = np.concatenate([[-1.0], -1.0 + np.cumsum(gaps)])
-    scores = curvature * (positions - lowest) ** 2
-    best = int(np.argmin(scores))
-    found = vertex(positions, scores)
-    if 0 < best < len(positions) - 1:
-        assert found == pytest.approx(lowest, abs=1e-9)
-    else:
-        assert found == positions[best]
-
-
-def test_without_a_neighbour_the_vertex_is_the_candidate_moved_by_the_dither():
-    positions = np.array([0.0, 1.0, 3.0])
-    scores = np.array([INF, 1.0, INF])
-    assert vertex(positions, scores) == 1.0
-    assert vertex(positions, scores, dither=1.0) == 2.0
-    assert vertex(positions, scores, dither=-1.0) == 0.5
-    assert np.isnan(vertex(positions, np.full(3, INF)))
 
 
 def test_infinite_and_missing_scores_count_as_not_reached():

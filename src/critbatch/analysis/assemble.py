@@ -1,5 +1,7 @@
 """From evidence to a finding, all but the recommendation."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -8,14 +10,20 @@ from ..finding import Finding, TaskFacts
 from ..record import Ending, Evidence
 from ..scaling_rule import ScalingRule
 from .batch_sizes import batch_size_row, cells, target_winners
+from .choice import Choice, choose
 from .curves_over_time import curve_points
+from .definitions import definitions, regime_of, regimes
 from .flips import flips
 from .grid import Grid, grid
+from .joint import joint_fit
 from .noise_along import noise_along
-from .rates import Choice, choose, learning_rate_rule
+from .pareto import pareto, step_seconds
+from .rates import learning_rate_rule
 from .readings import readings
 from .target_choice import with_target
 from .target_curve import fit_curve
+from .targets import targets
+from .tuning import tuning
 
 STRETCHED = [
     "the schedule is stretched over each run's budget: batch sizes are compared at the end of this budget alone, and steps "
@@ -33,9 +41,11 @@ class Circumstances:
     plan: dict[str, Any]
 
 
-def choices(evidence: Evidence, facts: TaskFacts) -> tuple[Grid, dict[int, Choice]]:
-    """Return the grid, with a target, and the learning rate choice at each batch size."""
-    arranged = with_target(grid(evidence, facts))
+def choices(
+    evidence: Evidence, facts: TaskFacts, *, seeds: Sequence[int] = ()
+) -> tuple[Grid, dict[int, Choice]]:  # fmt: skip
+    """Return the grid of these seeds (default: all), with a target, and the learning rate choice at each batch size."""
+    arranged = with_target(grid(evidence, facts, seeds=seeds))
     return arranged, {size: choose(arranged, size) for size in arranged.batch_sizes()}
 
 
@@ -51,21 +61,27 @@ def assemble(
         curve: Fitted to steps to target.
         rules: Learning rate scaling rules to compare with, by name.
     """
-    arranged, chosen = choices(evidence, facts)
-    horizon = stretched_over(circumstances.plan)
+    plan = circumstances.plan
+    arranged, chosen = choices(evidence, facts, seeds=plan.get("seeds", ()))
+    fresh = grid(evidence, arranged.facts, seeds=plan["fresh_seeds"]) if plan.get("fresh_seeds") else None
+    horizon = stretched_over(plan)
     budgets = readings(arranged, stretched_over=horizon)
-    winners = target_winners(arranged, chosen)
+    winners = target_winners(arranged, chosen, fresh)
     fit = fit_curve(chosen, curve)
     rule = learning_rate_rule(chosen, rules)
     noise = noise_along(evidence, facts)
+    joint = joint_fit(chosen)
+    known = regimes(fit)
+    found = (batch_size_row(arranged, size, choice, fresh) for size, choice in chosen.items())
+    rows = tuple(dataclasses.replace(row, regime=regime_of(row.batch_size, known)) for row in found)
     return Finding(
         task=arranged.facts,
         device=circumstances.device,
         versions=circumstances.versions,
-        plan=circumstances.plan,
+        plan=plan,
         seconds=float(evidence.runs["seconds"].sum()),
         endings={ending.name: int((evidence.runs["ending"] == ending.name).sum()) for ending in Ending},
-        batch_sizes=tuple(batch_size_row(arranged, size, choice) for size, choice in chosen.items()),
+        batch_sizes=rows,
         budgets=budgets,
         flips=flips(budgets, winners),
         fit=fit,
@@ -78,6 +94,12 @@ def assemble(
         curves=curve_points(arranged, chosen),
         warnings=tuple(_warnings(arranged, chosen, evidence) + (STRETCHED if horizon is not None else [])),
         target_winners=winners,
+        critical_batch_sizes=definitions(fit, joint, noise),
+        regimes=known,
+        targets=targets(arranged, chosen, curve),
+        tuning=tuning(chosen),
+        joint_fit=joint,
+        pareto=pareto(rows, step_seconds(arranged)),
     )
 
 

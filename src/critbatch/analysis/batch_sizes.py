@@ -1,6 +1,7 @@
 """One row for each batch size and one for each cell of the grid."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,28 +10,45 @@ from ..finding import BatchSizeFinding, Cell, Winner
 from ..record import Ending
 from ..statistics.censoring import smooth
 from ..statistics.means import mean_estimate
+from ..statistics.resampling import leave_one_out, replicate_estimate
+from .choice import BY_STEPS, Choice, choice_of
 from .comparison import fewest
 from .grid import Grid, Track
-from .rates import BY_STEPS, Choice, best_rate
+from .rates import best_rate
 
-FACTORS = ("steps", "examples", "epochs", "seconds")
+MISSED = "no learning rate reached the target with enough seeds: budget spent before (censored), diverged or failed"
 
 
-def costs(grid: Grid, size: int, choice: Choice) -> dict[str, np.ndarray] | None:
-    """Return steps, examples, epochs and seconds to target at the best learning rate, each (seed,); None if missed."""
-    if choice.best is None or choice.criterion != BY_STEPS:
+def quoted(grid: Grid, fresh: Grid | None, size: int, choice: Choice) -> tuple[Grid, float | None]:
+    """Return the grid whose runs are quoted for a batch size, and the learning rate: fresh seeds where there are some.
+
+    The seeds that chose the best learning rate flatter it; those that had no say in it do not.
+    """
+    if fresh is not None and choice.best_rate in fresh.tracks.get(size, {}):
+        return fresh, choice.best_rate
+    return grid, choice.best_rate
+
+
+def costs(grid: Grid, fresh: Grid | None, size: int, choice: Choice) -> dict[str, np.ndarray] | None:
+    """Return steps, examples and seconds to target at the best learning rate, each (seed,); None if a seed missed it."""
+    source, rate = quoted(grid, fresh, size, choice)
+    if rate is None or choice.criterion != BY_STEPS:
         return None
-    steps = grid.steps_to_target[size][choice.best]
-    tracks = [grid.tracks[size][float(choice.rates[choice.best])][seed] for seed in grid.seeds]
+    steps = source.steps_to_target[size][list(source.rates(size)).index(rate)]
+    if not np.isfinite(steps).all():
+        return None
+    tracks = [source.tracks[size][rate][seed] for seed in source.seeds]
     pairs = list(zip(steps, tracks, strict=True))
     examples = np.array([np.interp(step, track.step, track.examples) for step, track in pairs])
     seconds = np.array([np.interp(step, track.step, track.seconds) for step, track in pairs])
-    return {"steps": steps, "examples": examples, "epochs": examples / grid.facts.train_size, "seconds": seconds}
+    return {"steps": steps, "examples": examples, "seconds": seconds}
 
 
-def target_winners(grid: Grid, choices: dict[int, Choice], *, level: float = 0.95) -> dict[str, Winner]:
+def target_winners(
+    grid: Grid, choices: Mapping[int, Choice], fresh: Grid | None = None, *, level: float = 0.95
+) -> dict[str, Winner]:
     """Return which batch size reaches the target in the fewest steps, examples and seconds."""
-    found = {size: costs(grid, size, choice) for size, choice in choices.items()}
+    found = {size: costs(grid, fresh, size, choice) for size, choice in choices.items()}
     return {
         unit: fewest(
             {size: one[unit] for size, one in found.items() if one}, definition=f"{unit} to target", level=level
@@ -39,12 +57,13 @@ def target_winners(grid: Grid, choices: dict[int, Choice], *, level: float = 0.9
     }
 
 
-def batch_size_row(grid: Grid, size: int, choice: Choice, *, level: float = 0.95) -> BatchSizeFinding:
+def batch_size_row(
+    grid: Grid, size: int, choice: Choice, fresh: Grid | None = None, *, level: float = 0.95
+) -> BatchSizeFinding:
     """Return what was found at one batch size."""
     everything = [track for row in grid.tracks[size].values() for track in row.values()]
-    reached = costs(grid, size, choice)
-    to_target = {unit: _cost(unit, None if reached is None else reached[unit], grid, level) for unit in FACTORS}
-    test, loss, gap = _ends(grid, size, choice, level)
+    to_target = _costs_to_target(grid, fresh, size, choice, level)
+    test, loss, gap = _ends(*quoted(grid, fresh, size, choice), size, level)
     return BatchSizeFinding(
         batch_size=size,
         best_learning_rate=best_rate(choice, level=level),
@@ -63,6 +82,61 @@ def batch_size_row(grid: Grid, size: int, choice: Choice, *, level: float = 0.95
     )
 
 
+def _costs_to_target(grid: Grid, fresh: Grid | None, size: int, choice: Choice, level: float) -> dict[str, Estimate]:
+    source, rate = quoted(grid, fresh, size, choice)
+    steps = _steps(source, size, rate if choice.criterion == BY_STEPS else None, level)
+    facts = grid.facts
+
+    def told(unit: str, factor: float) -> Estimate:
+        return steps.scaled(factor, unit=unit, definition=steps.definition.replace("steps", unit, 1))
+
+    step_seconds = 0.0
+    if rate is not None:
+        tracks = [track for track in source.tracks[size][rate].values() if len(track.step) and track.step[-1] > 0]
+        step_seconds = float(np.median([track.seconds[-1] / track.step[-1] for track in tracks])) if tracks else 0.0
+    return {
+        "steps": steps,
+        "examples": told("examples", size),
+        "epochs": told("epochs", size / facts.train_size),
+        "seconds": told("seconds", step_seconds) if step_seconds else _missing(grid, "seconds", level),
+    }
+
+
+def _steps(grid: Grid, size: int, rate: float | None, level: float) -> Estimate:
+    """Return the steps to target at one learning rate: the geometric mean over seeds, censored runs kept as such."""
+    if rate is None or grid.facts.target_value is None:
+        return _missing(grid, "steps", level)
+    index = list(grid.rates(size)).index(rate)
+    scores, bounds = np.log(grid.steps_to_target[size][[index]]), np.log(grid.last_seen[size][[index]])
+    one = choice_of(np.array([rate]), scores, bounds)
+    count = scores.shape[1]
+    weights, groups = leave_one_out([count], paired=True)
+    values = one.means(weights[0])[:, 0]
+    if not np.isfinite(values).all():
+        bound = one.least_bound()
+        low = None if bound is None else float(np.exp(bound))
+        return Estimate.missing(MISSED, unit="steps", definition=_definition(grid), level=level, count=count, low=low)
+    cut = int((~np.isnan(bounds)).sum())
+    method = "geometric mean over seeds" + (f", {cut} of {count} censored (normal likelihood)" if cut else "")
+    return replicate_estimate(
+        values, groups if count > 1 else (), level=level, count=count, unit="steps", method=f"{method}, Student t",
+        definition=_definition(grid), logarithmic=True,
+    )  # fmt: skip
+
+
+def _definition(grid: Grid) -> str:
+    facts = grid.facts
+    if facts.target_value is None:
+        return "steps to target"
+    return f"steps until {facts.target_quantity} is {facts.target_direction} {facts.target_value:g} at three looks in a row"
+
+
+def _missing(grid: Grid, unit: str, level: float) -> Estimate:
+    definition = _definition(grid).replace("steps", unit, 1)
+    reason = MISSED if grid.facts.target_value is not None else "no target, and no run to choose one from"
+    return Estimate.missing(reason, unit=unit, definition=definition, level=level)
+
+
 def cells(grid: Grid, size: int, choice: Choice, *, level: float = 0.95) -> list[Cell]:
     """Return one cell for each learning rate tried at `size`."""
     found = []
@@ -70,7 +144,6 @@ def cells(grid: Grid, size: int, choice: Choice, *, level: float = 0.95) -> list
         tracks = list(grid.tracks[size][float(rate)].values())
         steps = grid.steps_to_target[size][index]
         reached = int(np.isfinite(steps).sum())
-        whole = reached == len(grid.seeds)
         ends = [_end(track, f"test_{grid.facts.metric}") for track in tracks if track.completed]
         best = index == choice.best
         found.append(
@@ -82,7 +155,7 @@ def cells(grid: Grid, size: int, choice: Choice, *, level: float = 0.95) -> list
                 infeasible=sum(track.ending is Ending.INFEASIBLE for track in tracks),
                 failed=sum(track.ending is Ending.FAILED for track in tracks),
                 reached=reached,
-                steps_to_target=_cost("steps", steps if whole else None, grid, level),
+                steps_to_target=_steps(grid, size, float(rate), level),
                 test_metric=mean_estimate(
                     np.array(ends),
                     unit=grid.facts.metric,
@@ -96,21 +169,8 @@ def cells(grid: Grid, size: int, choice: Choice, *, level: float = 0.95) -> list
     return found
 
 
-def _cost(unit: str, values: np.ndarray | None, grid: Grid, level: float) -> Estimate:
-    facts = grid.facts
-    if facts.target_value is None:
-        return Estimate.missing("no target, and no run to choose one from", unit=unit, definition=f"{unit} to target")
-    definition = f"{unit} until {facts.target_quantity} is {facts.target_direction} {facts.target_value:g} at three looks in a row"
-    if values is None:
-        reason = (
-            "no learning rate reached the target with every seed: budget spent before (censored), diverged or failed"
-        )
-        return Estimate.missing(reason, unit=unit, definition=definition, level=level)
-    return mean_estimate(values, unit=unit, definition=definition, level=level, logarithmic=True)
-
-
-def _ends(grid: Grid, size: int, choice: Choice, level: float) -> tuple[Estimate, Estimate, Estimate]:
-    rows = {} if choice.best is None else grid.tracks[size][float(choice.rates[choice.best])]
+def _ends(grid: Grid, rate: float | None, size: int, level: float) -> tuple[Estimate, Estimate, Estimate]:
+    rows = {} if rate is None else grid.tracks[size][rate]
     tracks = [track for track in rows.values() if track.completed]
     names = (f"test_{grid.facts.metric}", "train_loss", "test_loss")
     test, train, test_loss = (np.array([_end(track, name) for track in tracks]) for name in names)

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..finding import CurvePoint
 from ..statistics.means import margin
+from .choice import Choice
 from .grid import Grid
-from .rates import Choice
 
 
 def curve_points(grid: Grid, choices: dict[int, Choice], *, level: float = 0.95) -> tuple[CurvePoint, ...]:

@@ -1,7 +1,8 @@
 """Evidence arranged as the grid it came from: batch size x learning rate x seed."""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from ..finding import TaskFacts
 from ..record import Ending, Evidence
-from ..statistics.censoring import crossing
+from ..statistics.censoring import crossing, last_short
 
 
 @final
@@ -66,6 +67,21 @@ class Grid:
         """Return steps to target by batch size, shape (rate, seed): infinite where not reached (right-censored)."""
         return {size: self.table(size, self.reached) for size in self.batch_sizes()}
 
+    @functools.cached_property
+    def last_seen(self) -> dict[int, np.ndarray]:
+        """Return the step up to which a run was seen not to reach the target and then ended regularly, else NaN.
+
+        By batch size, shape (rate, seed): lower bounds of right-censored steps to target.
+        """
+        return {size: self.table(size, self._short_of_target) for size in self.batch_sizes()}
+
+    def _short_of_target(self, track: Track) -> float:
+        facts = self.facts
+        seen = track.values.get(facts.target_quantity or "")
+        if not track.completed or seen is None or facts.target_value is None or math.isfinite(self.reached(track)):
+            return np.nan
+        return max(last_short(track.step, seen, facts.target_value, facts.target_direction or "above"), 1.0)
+
     def reached(self, track: Track) -> float:
         """Return the steps to target of one run; infinite where it was not seen to reach it, or diverged later."""
         facts = self.facts
@@ -78,18 +94,25 @@ class Grid:
         return np.inf if found is None else max(found, 1.0)
 
 
-def grid(evidence: Evidence, facts: TaskFacts) -> Grid:
+def grid(evidence: Evidence, facts: TaskFacts, *, seeds: Sequence[int] = ()) -> Grid:
     """Return the runs of `evidence` without measurements as a grid (those with measurements repeat some of them).
 
     Learning rates that lack some seed are left out: pilots with one seed, and cells that a sweep has not finished.
+
+    Args:
+        evidence: Of a sweep.
+        facts: The task's.
+        seeds: Only these; the default is all that occur.
     """
     runs = evidence.runs.filter(pl.col("measurements") == "[]")
+    if seeds:
+        runs = runs.filter(pl.col("seed").is_in(list(seeds)))
     looks = tracks(Evidence(runs, evidence.records))
     arranged: dict[int, dict[float, dict[int, Track]]] = {}
     for row in runs.iter_rows(named=True):
         rates = arranged.setdefault(row["batch_size"], {})
         rates.setdefault(row["learning_rate"], {})[row["seed"]] = looks[row["run"]]
-    seeds = tuple(sorted(runs["seed"].unique().to_list()))
+    seeds = tuple(sorted(seeds or runs["seed"].unique().to_list()))
     whole = {
         size: {rate: row for rate, row in rates.items() if len(row) == len(seeds)} for size, rates in arranged.items()
     }

@@ -1,160 +1,184 @@
-"""The best learning rate of each batch size: by steps to target, else by the metric at the end of the run."""
+"""The best learning rate of each batch size, and how it follows the batch size."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal, final
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from ..estimate import Estimate
-from ..finding import LearningRateRule, RatePoint
+from ..estimate import Estimate, short
+from ..finding import LearningRateRule, RatePoint, RuleTest
 from ..scaling_rule import ScalingRule
-from ..statistics.bootstrap import expanded_interval, seed_draws
-from ..statistics.censoring import smooth
-from ..statistics.selection import mean_scores, vertex, worse_sides
-from .grid import Grid, Track
+from ..statistics.lack_of_fit import lack_of_fit
+from ..statistics.means import margin
+from ..statistics.resampling import Group, leave_one_out, replicate_estimate
+from ..statistics.selection import worse_sides
+from .choice import BY_STEPS, Choice
+from .heights import bottom
 
-DRAWS = 2000
-BY_STEPS = "fewest steps to target"
-BY_METRIC = "best metric at the end of the run (no learning rate reached the target with every seed)"
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """The learning rates of one batch size in order of size, their scores, and the best one.
-
-    Attributes:
-        rates: Shape (rate,).
-        scores: Shape (rate, seed), lower is better: log steps to target, or the metric; infinite where not reached.
-        best: Index of the best rate, None when no rate has a finite score.
-        edge: Where the best may lie outside: "low", "high" or "none".
-        criterion: What was minimised.
-    """
-
-    rates: np.ndarray
-    scores: np.ndarray
-    best: int | None
-    edge: Literal["none", "low", "high"]
-    criterion: str
-
-    @property
-    def best_rate(self) -> float | None:
-        """Return the best learning rate of the grid."""
-        return None if self.best is None else float(self.rates[self.best])
-
-
-def choose(grid: Grid, batch_size: int) -> Choice:
-    """Return the choice among the learning rates tried at `batch_size`."""
-    with np.errstate(divide="ignore"):
-        scores, criterion = np.log(grid.steps_to_target[batch_size]), BY_STEPS
-    if not np.isfinite(mean_scores(scores)).any():
-        scores, criterion = grid.table(batch_size, lambda track: final_score(grid, track)), BY_METRIC
-    means = mean_scores(scores)
-    best = int(np.argmin(means)) if np.isfinite(means).any() else None
-    below, above = worse_sides(scores)
-    edge: Literal["none", "low", "high"] = "none"
-    if best is not None and not (below and above):
-        edge = "high" if below else "low"
-    return Choice(grid.rates(batch_size), scores, best, edge, criterion)
-
-
-def final_score(grid: Grid, track: Track) -> float:
-    """Return the smoothed selection metric at the end of a run, signed so that lower is better; infinite if it died."""
-    values = track.values.get(f"{grid.facts.selection_split}_{grid.facts.metric}")
-    if values is None or not track.completed:
-        return np.inf
-    last = float(np.median(smooth(values)[-3:]))
-    return -last if grid.facts.better == "above" else last
-
-
-def extension(choice: Choice, factor: float, steps: int) -> list[float]:
-    """Return the learning rates to try next, until the best is inside the bracket: `steps` more beyond the open edge.
-
-    Where nothing trained at all both sides are open, unless every run failed with an error.
-    """
-    if np.isnan(choice.scores).all():
-        return []
-    lowest, highest = float(choice.rates[0]), float(choice.rates[-1])
-    below = [lowest / factor**power for power in range(1, steps + 1)]
-    above = [highest * factor**power for power in range(1, steps + 1)]
-    if choice.best is None:
-        return below + above
-    return {"none": [], "low": below, "high": above}[choice.edge]
-
-
-def best_rate_draws(choice: Choice, picks: np.ndarray) -> np.ndarray:
-    """Return the best learning rate (vertex of a parabola in logs) of resampled seeds `picks` (draw, seed)."""
-    scores = mean_scores(choice.scores[:, picks]).T
-    dither = np.random.default_rng(1).uniform(-1, 1, len(picks))
-    return np.exp(vertex(np.log(choice.rates), scores, dither))
+UNIT = "learning rate"
+FEWEST_SIZES = 3
+BENDS = np.geomspace(1e-2, 1e2, 81)  # where a bending rule is tried, times the batch sizes' range
+EXPONENT = "slope of log best learning rate on log batch size, least squares"
 
 
 def best_rate(choice: Choice, *, level: float = 0.95) -> Estimate:
-    """Return the best learning rate between the grid's points, with a bootstrap interval over seeds."""
-    definition = f"learning rate with the {choice.criterion}; vertex of a parabola through the best and its neighbours"
-    count = choice.scores.shape[1]
-    if choice.best is None:
-        return Estimate.missing(
-            "no learning rate trained without diverging", unit="learning rate", definition=definition, level=level
+    """Return the best learning rate between the grid's points, with an interval from leaving out seeds.
+
+    Where no parabola fits, the grid's spacing is part of the uncertainty; beyond an open edge of the grid nothing was
+    tried, and the interval has no end there.
+    """
+    definition = f"learning rate with the {choice.criterion}; vertex of a parabola through the grid, low scores first"
+    if choice.best is None or np.isnan(choice.rates).any():
+        reason = (
+            "the learning rates are not known" if choice.best is not None else "no learning rate trained well enough"
         )
-    value = float(np.exp(vertex(np.log(choice.rates), mean_scores(choice.scores)[None])[0]))
-    if count < 2:
-        return Estimate(value, None, None, level, count, "learning rate", "one seed: no interval", definition)
-    draws = best_rate_draws(choice, seed_draws(count, DRAWS, np.random.default_rng(0)))
-    low, high = expanded_interval(draws[np.isfinite(draws)], count=count, level=level)
-    below, above = worse_sides(choice.scores)  # beyond an open edge nothing was tried: the interval has no end there
-    ends = (low if below else None, high if above else None)
-    return Estimate(value, *ends, level, count, "learning rate", "expanded percentile bootstrap", definition)
+        return Estimate.missing(reason, unit=UNIT, definition=definition, level=level)
+    logs, groups, coarse = _vertices(choice)
+    facts: dict[str, Any] = {"unit": UNIT, "definition": definition, "level": level, "count": choice.scores.shape[1]}
+    if not groups:
+        return Estimate(float(np.exp(logs[0])), None, None, method="one seed: no interval", **facts)
+    found = replicate_estimate(logs, groups, method="jackknife, Student t", logarithmic=True, more=coarse, **facts)
+    below, above = worse_sides(choice.scores, choice.best)
+    ends = (found.low if below else None, found.high if above else None)
+    return Estimate(found.value, *ends, method=found.method, **facts)
+
+
+def _vertices(choice: Choice) -> tuple[np.ndarray, tuple[Group, ...], float]:
+    """Return log best rates (replicate,), how to read them, and the variance that the grid's spacing adds."""
+    count = choice.scores.shape[1]
+    weights, groups = leave_one_out([count], paired=True)
+    found = bottom(choice, weights[0])
+    logs = found.position
+    coarse = 0.0 if found.curved.all() else found.spacing**2 / 12
+    return logs, (groups if count > 1 and np.isfinite(logs).all() else ()), coarse
+
+
+def plateau(choice: Choice, *, level: float = 0.95) -> tuple[float, ...]:
+    """Return all learning rates that are not told apart from the best one.
+
+    Each is compared with the best by its difference paired by seed, one-sided, the level shared among the rivals
+    (Bonferroni): multiple comparisons with the best. A rate at which a run diverged, or never got there, is apart.
+
+    Source: Hsu (1984), Annals of Statistics 12, 1136-1144; the paired form is ours.
+    """
+    if choice.best is None or choice.scores.shape[1] < 2:
+        return ()
+    rivals = max(len(choice.rates) - 1, 1)
+    each = 1 - 2 * (1 - level) / rivals  # one-sided
+    best = choice.scores[choice.best]
+    kept = []
+    for index, row in enumerate(choice.scores):
+        there = np.isfinite(row) & np.isfinite(best)
+        whole = np.isfinite(row).all()
+        if index == choice.best or (whole and (row - best)[there].mean() <= margin((row - best)[there], each)):
+            kept.append(float(choice.rates[index]))
+    return tuple(kept)
 
 
 def learning_rate_rule(
-    choices: dict[int, Choice], rules: dict[str, ScalingRule], *, level: float = 0.95
-) -> LearningRateRule:  # fmt: skip
-    """Return the exponent of the best learning rate against the batch size, and which named rules fit it.
+    choices: Mapping[int, Choice], rules: Mapping[str, ScalingRule], *, paired: bool = True, level: float = 0.95
+) -> LearningRateRule:
+    """Return the exponent of the best learning rate against the batch size, and which named rules the data exclude.
 
-    Batch sizes whose best learning rate is at the edge of the grid, or which never reached the target, do not count.
+    Batch sizes whose best learning rate is at the edge of the grid, or which never reached the target, do not count. A
+    rule with a fixed exponent is excluded where the exponent's interval excludes it; a rule with a bend where the best
+    rates lie further from it than their noise explains, at the bend that fits best.
 
     Args:
         choices: By batch size.
         rules: The rules to compare with, by name.
+        paired: Whether seed i is the same randomness at every batch size.
         level: Confidence level.
     """
-    definition = "slope of log best learning rate on log batch size, least squares"
-    points = tuple(RatePoint(size, best_rate(choice, level=level)) for size, choice in sorted(choices.items()))
+    points = tuple(
+        RatePoint(size, best_rate(one, level=level), plateau(one, level=level)) for size, one in sorted(choices.items())
+    )
     used = {
-        size: choice
-        for size, choice in sorted(choices.items())
-        if choice.best is not None and choice.edge == "none" and choice.criterion == BY_STEPS
+        size: one
+        for size, one in sorted(choices.items())
+        if one.best is not None and one.edge == "none" and one.criterion == BY_STEPS and not np.isnan(one.rates).any()
     }
-    count = min((choice.scores.shape[1] for choice in used.values()), default=0)
-    if len(used) < 3 or count < 2:
+    count = min((one.scores.shape[1] for one in used.values()), default=0)
+    if len(used) < FEWEST_SIZES or count < 2:
         reason = (
-            f"needs at least 3 batch sizes whose best learning rate lies inside its grid and 2 seeds, "
-            f"got {len(used)} batch sizes and {count} seeds"
+            f"needs at least {FEWEST_SIZES} batch sizes whose best learning rate lies inside its grid and 2 seeds, got "
+            f"{len(used)} batch sizes and {count} seeds"
         )
-        missing = Estimate.missing(reason, unit="dimensionless", definition=definition, level=level)
+        missing = Estimate.missing(reason, unit="dimensionless", definition=EXPONENT, level=level)
         return LearningRateRule(missing, None, (), reason, points)
-    logs = np.log(np.array(list(used)))
-    picks = seed_draws(count, DRAWS, np.random.default_rng(0))
-    with np.errstate(invalid="ignore"):
-        draws = _slope(logs, np.stack([np.log(best_rate_draws(choice, picks)) for choice in used.values()], axis=-1))
-    values = np.array([math.log(best_rate(choice).value or math.nan) for choice in used.values()])
-    slope = float(_slope(logs, values[None])[0])
-    low, high = expanded_interval(draws[np.isfinite(draws)], count=count, level=level)
-    exponent = Estimate(
-        slope, low, high, level, count, "dimensionless", "least squares, expanded percentile bootstrap", definition
+    counts = [one.scores.shape[1] for one in used.values()]
+    weights, groups = leave_one_out(counts, paired=paired and len(set(counts)) == 1)
+    bottoms = [bottom(one, some) for one, some in zip(used.values(), weights, strict=True)]
+    logs = np.stack([one.position for one in bottoms], axis=-1)
+    coarse = np.array([0.0 if one.curved.all() else one.spacing**2 / 12 for one in bottoms])
+    sizes = np.array(list(used), dtype=float)
+    exponent = _exponent(sizes, logs, groups, coarse, count, level)
+    tests = tuple(_test(name, rule, sizes, logs, groups, coarse, exponent) for name, rule in rules.items())
+    nearest = min(
+        (one for one in rules if not rules[one].bends), key=lambda one: abs(rules[one].exponent - (exponent.value or 0))
     )
-    nearest = min(rules, key=lambda name: abs(rules[name].exponent - slope))
-    inside = tuple(name for name, rule in rules.items() if low <= rule.exponent <= high)
-    words = (
-        f"best learning rate ~ B^{slope:.2f} [{low:.2f}, {high:.2f}] over {len(used)} batch sizes "
-        f"({min(used)} to {max(used)}); nearest named rule: {nearest.replace('_', ' ')}"
-        + ("" if nearest in inside else ", which the interval excludes")
-    )
-    return LearningRateRule(exponent, nearest, inside, words, points)
+    kept = tuple(test.name for test in tests if not test.excluded)
+    return LearningRateRule(exponent, nearest, kept, _words(exponent, nearest, kept, used), points, tests)
 
 
-def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    centred = x - x.mean()
-    return (y * centred).sum(-1) / (centred**2).sum()
+def _exponent(
+    sizes: np.ndarray, logs: np.ndarray, groups: tuple[Group, ...], coarse: np.ndarray, count: int, level: float
+) -> Estimate:
+    shares = _shares(sizes)
+    more = float((shares**2 * coarse).sum())
+    return replicate_estimate(
+        logs @ shares, groups, level=level, count=count, unit="dimensionless",
+        method="least squares, delete-one-seed jackknife, Student t", definition=EXPONENT, more=more,
+    )  # fmt: skip
+
+
+def _shares(sizes: np.ndarray) -> np.ndarray:
+    """Return by how much each point moves the slope."""
+    centred = np.log(sizes) - np.log(sizes).mean()
+    return centred / (centred**2).sum()
+
+
+def _test(
+    name: str, rule: ScalingRule, sizes: np.ndarray, logs: np.ndarray, groups: tuple[Group, ...], coarse: np.ndarray,
+    exponent: Estimate,
+) -> RuleTest:  # fmt: skip
+    variances, degrees = _variances(logs, groups)
+    variance = float((variances + coarse).mean())
+    if not rule.bends:
+        low, high = exponent.low, exponent.high
+        excluded = low is not None and high is not None and not low <= rule.exponent <= high
+        residuals = _residuals(logs[0] - rule.log_rate(sizes, 1.0))
+        return RuleTest(name, None, lack_of_fit(residuals, variance, parameters=1, degrees=degrees), excluded)
+    bends = (
+        BENDS * np.sqrt(sizes.min() * sizes.max()) * (sizes.max() / sizes.min()) ** np.linspace(-0.5, 0.5, len(BENDS))
+    )
+    off = [_residuals(logs[0] - rule.log_rate(sizes, bend)) for bend in bends]
+    best = int(np.argmin([(one**2).sum() for one in off]))
+    p_value = lack_of_fit(off[best], variance, parameters=2, degrees=degrees)
+    return RuleTest(name, float(bends[best]), p_value, p_value < 1 - exponent.level)
+
+
+def _residuals(values: np.ndarray) -> np.ndarray:
+    return values - values.mean()
+
+
+def _variances(logs: np.ndarray, groups: tuple[Group, ...]) -> tuple[np.ndarray, float]:
+    """Return the variance of every log rate, less what seeds do to all alike, and the degrees of freedom of their mean."""
+    alike = logs.mean(1, keepdims=True) if len(groups) == 1 else 0.0
+    found = [group.factor * ((logs - alike)[group.rows] - (logs - alike)[group.rows].mean(0)) ** 2 for group in groups]
+    variances = np.sum([one.sum(0) for one in found], axis=0)
+    size = logs.shape[1]
+    if len(groups) == 1:
+        return variances * size / (size - 1), groups[0].degrees * (size - 1)
+    return variances, sum(group.degrees for group in groups)
+
+
+def _words(exponent: Estimate, nearest: str, kept: tuple[str, ...], used: Mapping[int, Choice]) -> str:
+    named = ", ".join(one.replace("_", " ") for one in kept) or "none"
+    value, low, high = (exponent.value or 0.0), exponent.low, exponent.high
+    ends = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
+    return (
+        f"best learning rate ~ B^{value:.2f}{ends} over {len(used)} batch sizes ({short(min(used))} to {short(max(used))}); "
+        f"nearest named rule: {nearest.replace('_', ' ')}{'' if nearest in kept else ', which the interval excludes'}; "
+        f"not excluded: {named}"
+    )

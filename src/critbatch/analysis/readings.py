@@ -10,7 +10,7 @@ from ..statistics.censoring import smooth, value_at
 from ..statistics.means import mean_estimate
 from ..statistics.plateau import has_converged
 from ..statistics.selection import mean_scores
-from .comparison import most
+from .comparison import equivalence_margin, most
 from .grid import Grid, Track
 
 Reader = Callable[[Track, str], float]
@@ -119,7 +119,16 @@ def _read(
             )
         )
     definition = f"test {facts.metric} {when}"
-    return tuple(rows), most(tests, better=facts.better, unit=facts.metric, definition=definition, level=level)
+    margin, relative = equivalence_margin(facts)
+    return tuple(rows), most(
+        tests,
+        better=facts.better,
+        unit=facts.metric,
+        definition=definition,
+        margin=margin,
+        relative=relative,
+        level=level,
+    )
 
 
 def _nothing(size: int, when: str, level: float) -> ReadingRow:

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..finding import TaskFacts
 from ..statistics.selection import mean_scores
+from .choice import final_score
 from .grid import Grid
-from .rates import final_score
 
 MARGIN = 0.05
 

@@ -1,15 +1,19 @@
-"""Steps to target against batch size: the points, the fitted curve and the critical batch size."""
+"""Steps to target against batch size: the fitted curve, the critical batch size, and what the data do not carry."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from ..curve import Curve, Fit
 from ..estimate import Estimate
-from ..statistics.bootstrap import expanded_interval, seed_draws
-from ..statistics.selection import mean_scores
-from .rates import BY_STEPS, DRAWS, Choice
+from ..statistics.ratio import ratio_set
+from ..statistics.resampling import covariance, expanded_interval, margin_of, replicate_estimate
+from .choice import Choice
+from .heights import Heights, drawn, fitted, heights
+from .shapes import Compared, shapes
 
-PIVOTAL = "weighted least squares of S on 1/B, pivotal expanded bootstrap over seeds and learning rates"
-METHOD = "weighted least squares of S on 1/B, expanded percentile bootstrap over seeds and learning rates"
 DEFINITIONS = {
     "s_min": "S_min of S(B) = S_min + E_min/B: steps to target in the limit of large batches",
     "e_min": "E_min of S(B) = S_min + E_min/B: examples to target in the limit of small batches",
@@ -17,57 +21,94 @@ DEFINITIONS = {
     "20pct": "largest batch whose steps are at most 1.2 times perfect scaling from the reference batch size "
     "{reference}, from the fitted hyperbola: 0.2 E_min/S_min + 1.2 B_ref (Zhang et al. 2024, arXiv:2410.21676)",
 }
+SQUARES = "weighted least squares of S on 1/B"
 FEWEST_SIZES = 4
+SIDE = 3.0  # batch sizes are needed this factor below and above the critical one
+DRAWS = 1000
 FLAT = "steps to target do not fall with the batch size: the target is too easy, or the hyperbola does not fit"
 
 
-def fit_curve(choices: dict[int, Choice], curve: Curve, *, level: float = 0.95) -> Fit:
-    """Return the hyperbola through steps to target, the minimum over learning rates taken inside the bootstrap.
+def fit_curve(
+    choices: Mapping[int, Choice], curve: Curve, *, paired: bool = True, level: float = 0.95, thorough: bool = True
+) -> Fit:
+    """Return the curve through the steps to target of each batch size, at its best learning rate.
 
-    The critical batch size is identified only if batch sizes were tried on both sides of it, a factor of 3 away, and
-    its interval is bounded; else it has no value, but a one-sided bound where the data give one.
+    Args:
+        choices: By batch size.
+        curve: A `Hyperbola`.
+        paired: Whether seed i is the same randomness at every batch size.
+        level: Confidence level.
+        thorough: Whether to compare shapes, and to set a bootstrap interval beside the jackknife's.
+    """
+    found = heights(choices, paired=paired)
+    fit = fit_heights(found, curve, level=level, thorough=thorough)
+    if not fit.band or not paired or fit.censored or not thorough:
+        return fit
+    return dataclasses.replace(fit, bootstrap=_bootstrap(choices, curve, fit.critical_batch_size))
+
+
+def fit_heights(found: Heights, curve: Curve, *, level: float = 0.95, thorough: bool = True) -> Fit:
+    """Return the hyperbola through steps to target.
+
+    Intervals come from leaving out one seed at a time, the best learning rate sought anew each time, with Student's t:
+    calibrated at few seeds, where bootstrap intervals are too narrow (docs/calibration.md). The critical batch size is
+    identified only if batch sizes were tried on both sides of it, a factor of 3 away, and its confidence set (Fieller's,
+    with the replicates' covariance) is bounded; else it has no value, but a one-sided bound where the data give one.
 
     Source: McCandlish et al. (2018), arXiv:1812.06162, Section 2.3; the rule of three is ours.
 
     Args:
-        choices: By batch size; those whose best learning rate misses the target with some seed are left out.
+        found: Log steps to target by batch size, with replicates.
         curve: A `Hyperbola`.
         level: Confidence level.
+        thorough: Whether to compare shapes.
     """
-    used = {
-        size: choice.scores
-        for size, choice in sorted(choices.items())
-        if choice.best is not None and choice.criterion == BY_STEPS
-    }
-    count = min((scores.shape[1] for scores in used.values()), default=0)
-    if len(used) < FEWEST_SIZES or count < 2:
-        return _unfit(
-            f"needs at least {FEWEST_SIZES} batch sizes that reach the target with every seed, and 2 seeds; got "
-            f"{len(used)} and {count}",
-            level,
-        )
-    sizes = np.array(list(used), dtype=float)
-    steps = np.exp(np.array([mean_scores(scores).min() for scores in used.values()]))
-    picks = seed_draws(count, DRAWS, np.random.default_rng(0))
-    resampled = np.stack([mean_scores(scores[:, picks]).min(0) for scores in used.values()], axis=-1)
-    resampled = np.exp(resampled[np.isfinite(resampled).all(-1)])
-    found, draws = curve.fit(sizes, steps), curve.fit(sizes, resampled)
-    residual = float(np.sqrt(np.mean((curve.steps(sizes, found) / steps - 1) ** 2)))
-    critical, reason = _critical(sizes, found, draws, count, level)
+    reached = int((~found.censored).sum())
+    if reached < FEWEST_SIZES or not found.groups:
+        return unfit(_too_few(found, reached), level)
+    coefficients = fitted(curve, found)
+    seen = ~found.censored
+    apart = np.log(np.maximum(curve.steps(found.sizes, coefficients[:1])[0], 1e-12)) - found.logs[0]
+    critical, reason = _critical(found, coefficients, level)
+    method = f"{SQUARES}, {found.method}" + (f"; {(~seen).sum()} censored batch sizes kept" if not seen.all() else "")
+    facts = {"level": level, "count": found.count, "method": method}
+    compared = shapes(found, coefficients, curve, level=level) if thorough else Compared()
     return Fit(
-        curve=type(curve).__name__.lower(),
-        s_min=_coefficient("s_min", "steps", found[0], draws[:, 0], count, level),
-        e_min=_coefficient("e_min", "examples", found[1], draws[:, 1], count, level),
+        curve="hyperbola",
+        s_min=_coefficient("s_min", "steps", coefficients[:, 0], found, facts),
+        e_min=_coefficient("e_min", "examples", coefficients[:, 1], found, facts),
         critical_batch_size=critical,
-        critical_batch_size_20pct=_twenty(critical, float(sizes[0])),
+        critical_batch_size_20pct=critical.scaled(
+            0.2,
+            plus=1.2 * float(found.sizes[0]),
+            unit="examples",
+            definition=DEFINITIONS["20pct"].format(reference=f"{found.sizes[0]:.0f}"),
+        ),
         identified=critical.value is not None,
         reason=reason,
-        residual=residual,
-        band=_band(curve, sizes, found, draws, count, level),
+        residual=float(np.sqrt(np.mean(apart[seen] ** 2))),
+        band=_band(curve, found, coefficients, level),
+        shapes=compared.shapes,
+        sharpness=compared.sharpness,
+        misspecified=compared.misspecified,
+        censored=tuple(int(size) for size in found.sizes[found.censored]),
     )
 
 
-def _unfit(reason: str, level: float) -> Fit:
+def _too_few(found: Heights, reached: int) -> str:
+    said = (
+        f"needs at least {FEWEST_SIZES} batch sizes that reach the target, and 2 seeds; got {reached} and {found.count}"
+    )
+    sizes = found.sizes[~found.censored]
+    if 0 < len(sizes) < FEWEST_SIZES:
+        ends = f"{max(sizes.min() / 16, 1):.0f} to {sizes.max() * 16:.0f}"
+        said += f"; add batch sizes a factor of 4 apart, for example from {ends}"
+    return said
+
+
+def unfit(reason: str, level: float) -> Fit:
+    """Return a fit that says why there is none."""
+
     def missing(name: str, unit: str) -> Estimate:
         return Estimate.missing(reason, unit=unit, definition=DEFINITIONS[name].format(reference="?"), level=level)
 
@@ -77,33 +118,28 @@ def _unfit(reason: str, level: float) -> Fit:
     )  # fmt: skip
 
 
-def _coefficient(name: str, unit: str, value: float, draws: np.ndarray, count: int, level: float) -> Estimate:
-    """Return a coefficient with its pivotal interval, in logs where all is above 0.
+def _coefficient(name: str, unit: str, values: np.ndarray, found: Heights, facts: dict[str, Any]) -> Estimate:
+    """Return a coefficient with its interval, symmetric in ratio; a bound alone where it is not told apart from 0."""
+    half = margin_of(values, found.groups, facts["level"])
+    definition = DEFINITIONS[name]
+    if values[0] - half <= 0 or values.min() <= 0:
+        bound = max(float(values[0] + half), 0.0)
+        reason = f"not told apart from 0 (fitted {values[0]:.3g})"
+        return Estimate.missing(reason, unit=unit, definition=definition, high=bound, **facts)
+    return replicate_estimate(np.log(values), found.groups, unit=unit, definition=definition, logarithmic=True, **facts)
 
-    Taking the best learning rate again in each draw moves the draws below the estimate as it moves the estimate below
-    the truth; turned around the estimate (pivotal) the interval leans to the other side, as it should.
-    """
-    low, high = expanded_interval(draws, count=count, level=level)
-    in_logs = min(value, low) > 0
-    turned = [value * value / end if in_logs else 2 * value - end for end in (high, low)]
-    return Estimate(float(value), float(turned[0]), float(turned[1]), level, count, unit, PIVOTAL, DEFINITIONS[name])
 
-
-def _critical(
-    sizes: np.ndarray, found: np.ndarray, draws: np.ndarray, count: int, level: float
-) -> tuple[Estimate, str | None]:
-    # the inverse S_min/E_min is finite where no levelling-off is seen (it is 0 there): bound it, then turn it over
-    with np.errstate(divide="ignore"):
-        inverse = np.where(draws[:, 1] > 0, draws[:, 0] / draws[:, 1], np.inf)
-    inverse_low, inverse_high = expanded_interval(inverse, count=count, level=level)
-    low = 1 / inverse_high if 0 < inverse_high < np.inf else None
-    high = 1 / inverse_low if 0 < inverse_low < np.inf else None
-    facts = {"unit": "examples", "definition": DEFINITIONS["critical"], "level": level, "count": count}
-    value = float(found[1] / found[0]) if found.min() > 0 else None
-    reason = FLAT if found[1] <= 0 else _unidentified(sizes, value, low, high)
+def _critical(found: Heights, coefficients: np.ndarray, level: float) -> tuple[Estimate, str | None]:
+    s_min, e_min = coefficients[0, :2]
+    matrix, degrees = covariance(coefficients[:, [1, 0]], found.groups)
+    low, high = ratio_set(float(e_min), float(s_min), matrix, degrees=degrees, level=level)
+    value = float(e_min / s_min) if min(s_min, e_min) > 0 else None
+    reason = FLAT if e_min <= 0 else _unidentified(found.sizes, value, low, high)
+    method = f"{SQUARES}, {found.method}, Fieller"
+    facts = {"unit": "examples", "definition": DEFINITIONS["critical"], "level": level, "count": found.count}
     if reason is None:
-        return Estimate(value, low, high, method=METHOD, **facts), None
-    return Estimate.missing(reason, low=low, high=high, method=METHOD, **facts), reason
+        return Estimate(value, low, high, method=method, **facts), None
+    return Estimate.missing(reason, low=low, high=high, method=method, **facts), reason
 
 
 def _unidentified(sizes: np.ndarray, value: float | None, low: float | None, high: float | None) -> str | None:
@@ -113,33 +149,43 @@ def _unidentified(sizes: np.ndarray, value: float | None, low: float | None, hig
             f"steps to target do not level off within the batch sizes tried (up to {largest:.0f}); "
             f"add batch sizes above {largest:.0f}"
         )
-    if low is None or (smallest > value / 3 and smallest == 1):
+    if low is None or (smallest > value / SIDE and smallest == 1):
         return f"steps to target hardly fall within the batch sizes tried (from {smallest:.0f}); set a harder target"
-    if smallest > value / 3:
-        return f"no batch size below a third of the fitted {value:.0f} was tried; add some below {value / 3:.0f}"
-    if largest < value * 3:
-        return f"no batch size above three times the fitted {value:.0f} was tried; add some above {value * 3:.0f}"
+    if smallest > value / SIDE:
+        return f"no batch size below a third of the fitted {value:.0f} was tried; add some below {value / SIDE:.0f}"
+    if largest < value * SIDE:
+        return f"no batch size above three times the fitted {value:.0f} was tried; add some above {value * SIDE:.0f}"
     return None
 
 
-def _twenty(critical: Estimate, reference: float) -> Estimate:
-    def convert(batch_size: float | None) -> float | None:
-        return None if batch_size is None else 0.2 * batch_size + 1.2 * reference
-
-    return Estimate(
-        convert(critical.value), convert(critical.low), convert(critical.high), critical.level, critical.count,
-        critical.unit, critical.method, DEFINITIONS["20pct"].format(reference=f"{reference:.0f}"), critical.reason,
-    )  # fmt: skip
-
-
 def _band(
-    curve: Curve, sizes: np.ndarray, found: np.ndarray, draws: np.ndarray, count: int, level: float
+    curve: Curve, found: Heights, coefficients: np.ndarray, level: float
 ) -> tuple[tuple[float, float | None, float, float | None], ...]:
-    at = np.geomspace(sizes.min(), sizes.max(), 33)
-    value, drawn = curve.steps(at, found), curve.steps(at, draws)
-    ends = [expanded_interval(column, count=count, level=level) for column in drawn.T]
-    return tuple(
-        (float(size), low if low > 0 else None, float(middle), high if high > 0 else None)
-        for size, middle, (low, high) in zip(at, value, ends, strict=True)
-        if middle > 0
-    )
+    at = np.geomspace(found.sizes.min(), found.sizes.max(), 33)
+    drawn_steps = curve.steps(at, coefficients)
+    band = []
+    for size, column in zip(at, drawn_steps.T, strict=True):
+        if column[0] > 0:
+            in_logs = column.min() > 0
+            half = margin_of(np.log(column) if in_logs else column, found.groups, level)
+            ends = [column[0] * np.exp(side * half) if in_logs else column[0] + side * half for side in (-1, 1)]
+            low, high = (float(end) if np.isfinite(end) and end > 0 else None for end in ends)
+            band.append((float(size), low, float(column[0]), high))
+    return tuple(band)
+
+
+def _bootstrap(choices: Mapping[int, Choice], curve: Curve, beside: Estimate) -> Estimate:
+    """Return the critical batch size with an expanded percentile interval, learning rates chosen anew in each draw.
+
+    It stands beside the jackknife's since it is what others report; docs/calibration.md says how often either holds the
+    truth.
+    """
+    sizes, logs = drawn(choices, DRAWS, np.random.default_rng(0))
+    found = curve.fit(sizes, np.exp(logs[np.isfinite(logs).all(-1)]))
+    # the inverse S_min/E_min is finite where no levelling-off is seen (it is 0 there): bound it, then turn it over
+    with np.errstate(divide="ignore"):
+        inverse = np.where(found[1:, 1] > 0, found[1:, 0] / found[1:, 1], np.inf)
+    low, high = expanded_interval(inverse, count=beside.count, level=beside.level)
+    ends = (1 / high if 0 < high < np.inf else None), (1 / low if 0 < low < np.inf else None)
+    method = f"{SQUARES}, expanded percentile bootstrap over seeds and learning rates, {DRAWS} draws"
+    return dataclasses.replace(beside, low=ends[0], high=ends[1], method=method)

@@ -25,19 +25,21 @@ from ..plots import (
     learning_rate,
     noise_scale,
     number,
+    pareto,
     sentence,
     steps_to_target,
 )
-from . import facts, tables
+from . import evidence, facts, tables
 from .figures import block, figure, specifications
 
 FIGURES = {
     "budgets": budgets, "curves": curves, "steps": steps_to_target, "rates": learning_rate, "grid": grid,
-    "noise": noise_scale,
+    "noise": noise_scale, "pareto": pareto,
 }  # fmt: skip
+OF_LOGS = ("steps", "rates")  # what a log without budgets and seconds can show
 SHORT = {
     "budgets": "Budgets", "curves": "Curves", "steps": "Steps to target", "rates": "Learning rates", "grid": "Grid",
-    "noise": "Noise scale",
+    "noise": "Noise scale", "pareto": "Pareto",
 }  # fmt: skip
 _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -46,9 +48,13 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def render(result: dict[str, Any]) -> str:
     """Return the page of a result (the dictionary that `result.json` holds)."""
     clean = facts.finite(result)
-    figures = [figure(name, plot, clean) for name, plot in FIGURES.items()]
+    is_log = not (clean.get("task") or {}).get("train_size") and bool(
+        clean.get("critical_batch_sizes") or clean.get("fit")
+    )
+    names = OF_LOGS if is_log and not clean.get("budgets") else tuple(FIGURES)
+    figures = [figure(name, FIGURES[name], clean) for name in names]
     return _environment().get_template("page.html.j2").render(
-        result=clean, task=clean.get("task") or {}, facts=facts, figures=figures, short=SHORT,
+        result=clean, task=clean.get("task") or {}, facts=facts, evidence=evidence, figures=figures, short=SHORT,
         bundle=_bundle(), script=_script(), policy=_policy(), specifications=block(specifications(figures)),
         raw=block(clean), sizes_table=tables.batch_sizes(clean), winners_table=tables.budget_winners(clean),
         target_table=tables.target_winners(clean),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 from typing_extensions import override
 
 from ..scaling_rule import ScalingRule
@@ -17,3 +18,12 @@ class Constant(ScalingRule):
     @override
     def exponent(self) -> float:
         return 0.0
+
+    @property
+    @override
+    def bends(self) -> bool:
+        return False
+
+    @override
+    def log_rate(self, batch_sizes: np.ndarray, bend: float) -> np.ndarray:
+        return np.zeros(np.shape(batch_sizes))

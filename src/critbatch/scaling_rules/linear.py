@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 from typing_extensions import override
 
 from ..scaling_rule import ScalingRule
@@ -20,3 +21,12 @@ class Linear(ScalingRule):
     @override
     def exponent(self) -> float:
         return 1.0
+
+    @property
+    @override
+    def bends(self) -> bool:
+        return False
+
+    @override
+    def log_rate(self, batch_sizes: np.ndarray, bend: float) -> np.ndarray:
+        return np.log(batch_sizes)

@@ -44,6 +44,20 @@ def crossing(steps: np.ndarray, values: np.ndarray, target: float, direction: st
     return _between(steps, smoothed, first, target * sign) if confirmed[first] else None
 
 
+def last_short(steps: np.ndarray, values: np.ndarray, target: float, direction: str) -> float:
+    """Return the last step at which the smoothed curve was seen on the near side of the target: a censored run's bound.
+
+    Args:
+        steps: Shape (look,), ascending.
+        values: Shape (look,), of a run that `crossing` calls censored.
+        target: In the unit of `values`.
+        direction: As in `crossing`.
+    """
+    sign = 1.0 if direction == "above" else -1.0
+    short = np.flatnonzero(~(smooth(values)[:-1] * sign >= target * sign))
+    return float(steps[short[-1]]) if len(short) else 0.0
+
+
 def _between(steps: np.ndarray, smoothed: np.ndarray, index: int, target: float) -> float:
     if index == 0:
         return float(steps[0])

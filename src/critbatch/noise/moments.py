@@ -1,17 +1,11 @@
-"""The two moments of the per-example gradient, and their ratio with an interval."""
+"""The two moments of the per-example gradient, from micro-batches, unbiased."""
 
 import math
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from .estimate import Estimate
-from .statistics.fieller import ratio_interval
-
-DEFINITION = "simple noise scale tr(Sigma)/|G|^2, McCandlish et al. (2018), arXiv:1812.06162, Equation 2.9"
 
 
 def noise_moments(
@@ -21,6 +15,10 @@ def noise_moments(
 
     G and Sigma are the mean and covariance of the per-example gradient. Their ratio is the simple noise scale. It is
     not formed here: a ratio of unbiased estimates is biased, so average the two first (`noise_scale`).
+
+    All gradients must be taken at the same parameters. A batch made of consecutive optimiser steps is not one: their
+    products have the mean |G|^2 (1 - rate/best rate), so that |G|^2 comes out too small, and next to nothing at the
+    best learning rate, while the noise scale explodes (see `lag_one_alignment`).
 
     Source: McCandlish et al. (2018), arXiv:1812.06162, Appendix A.1, in its analysis-of-variance form, which is the
     same for equal sizes and unbiased for unequal ones. Finite population: Cov(g_B) = S_N (1/B - 1/N).
@@ -83,40 +81,6 @@ class Moments:
         squared_mean = float(self._weighted_sum.square().sum()) / self.total**2
         trace = (self._weighted_squares - self.total * squared_mean) / (self.count - 1)
         return trace, squared_mean - trace * (1 / self.total - (1 / population if population else 0.0))
-
-
-def noise_scale(
-    traces: np.ndarray, squared_norms: np.ndarray, *, batch_size: int | None = None, level: float = 0.95
-) -> Estimate:
-    """Return the simple gradient noise scale, in examples, from repeated measurements of its two moments.
-
-    Means are divided last; the interval is Fieller's. Where |G|^2 is not told apart from 0 the value is missing and the
-    reason says so: nothing is clamped.
-
-    Source: McCandlish et al. (2018), arXiv:1812.06162, Equation 2.9.
-
-    Args:
-        traces: Shape (measurement,), estimates of tr(Sigma).
-        squared_norms: Shape (measurement,), estimates of |G|^2 from the same measurements.
-        batch_size: Examples behind each measurement, for the reason's advice.
-        level: Confidence level.
-    """
-    pairs = np.asarray(traces, dtype=float), np.asarray(squared_norms, dtype=float)
-    count = len(pairs[0])
-    facts = {"unit": "examples", "definition": DEFINITION, "level": level, "count": count}
-    if count < 2:
-        return Estimate.missing(f"an interval needs at least 2 measurements, got {count}", **facts)
-    interval = ratio_interval(*pairs, level=level)
-    ratio = float(pairs[0].mean() / pairs[1].mean()) if pairs[1].mean() > 0 else None
-    if ratio is None or interval.low is None or interval.high is None:
-        more = f", or larger ones than {batch_size} examples" if batch_size else ""
-        return Estimate.missing(
-            f"|G|^2 is not told apart from 0 by {count} measurements: take more of them{more}",
-            low=interval.low,
-            method="Fieller",
-            **facts,
-        )
-    return Estimate(value=ratio, low=interval.low, high=interval.high, method="ratio of means, Fieller", **facts)
 
 
 def has_batch_norm(model: torch.nn.Module) -> bool:

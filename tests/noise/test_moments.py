@@ -1,4 +1,7 @@
-"""Noise moments and the noise scale: planted truth, a naive twin, finite populations, and no clamping."""
+"""Noise moments: planted truth, a naive twin, finite populations, and no clamping."""
+
+from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -30,9 +33,14 @@ def planted(sizes: torch.Tensor, estimate) -> tuple[np.ndarray, np.ndarray]:
     return np.array([float(one) for one, _ in pairs]), np.array([float(two) for _, two in pairs])
 
 
+@cache
+def planted_moments(*sizes: int) -> tuple[np.ndarray, np.ndarray]:
+    return planted(torch.tensor(sizes, dtype=torch.float64), noise_moments)
+
+
 @pytest.mark.parametrize("sizes", [[4, 4, 4, 4], [1, 7, 2, 6, 16], [1] * 16])
 def test_moments_are_unbiased_for_equal_and_unequal_micro_batches(sizes):
-    trace, norm = planted(torch.tensor(sizes, dtype=torch.float64), noise_moments)
+    trace, norm = planted_moments(*sizes)
     assert_unbiased(trace, TRACE, smallest_bias=0.2)
     assert_unbiased(norm, NORM, smallest_bias=0.2)
 
@@ -60,27 +68,64 @@ def test_for_equal_sizes_it_is_the_two_batch_size_estimator_of_mccandlish():
     assert float(ours[1]) == pytest.approx(norm, rel=1e-12)
 
 
+@pytest.mark.parametrize("count", [2, 4, 16])
+def test_variances_and_covariance_are_those_of_gaussian_gradients(count):
+    batch = 16
+    squared = float(SPREAD.pow(4).sum())  # tr(Sigma^2)
+    along = float((SPREAD.square() * MEAN.square()).sum())  # G' Sigma G
+    of_trace = 2 * squared / (count - 1)
+    of_norm = 4 * along / batch + 2 * squared / batch**2 * count / (count - 1)
+    trace, norm = (one - one.mean() for one in planted_moments(*[batch // count] * count))
+    assert_unbiased(trace**2, of_trace, smallest_bias=0.5)
+    assert_unbiased(norm**2, of_norm, smallest_bias=0.5)
+    # as a correlation, which is small for many micro-batches; 1 is added so that it is seen as a share of something
+    correlation = 1 + trace * norm / (of_trace * of_norm) ** 0.5
+    truth = 1 - 2 * squared / (batch * (count - 1)) / (of_trace * of_norm) ** 0.5
+    assert_unbiased(correlation, truth, smallest_bias=0.6)
+
+
 def test_the_variance_of_the_trace_falls_with_the_number_of_micro_batches():
-    few, many = (
-        planted(torch.full((count,), 16.0 / count, dtype=torch.float64), noise_moments)[0].var() for count in (2, 16)
-    )
+    few, many = planted_moments(8, 8)[0].var(), planted_moments(*[1] * 16)[0].var()
     assert few / many == pytest.approx(15, rel=0.3)
 
 
-def test_in_a_finite_population_the_norm_is_that_of_the_training_set():
-    draw = torch.Generator().manual_seed(2)
-    everyone = torch.randn(40, 6, generator=draw, dtype=torch.float64) + 0.2
-    truth_trace = float((everyone - everyone.mean(0)).square().sum() / 39)
-    truth_norm = float(everyone.mean(0).square().sum())
-    pairs = []
-    for _ in range(DRAWS):
-        chosen = everyone[torch.randperm(40, generator=draw)[:24]]
-        pairs.append([float(one) for one in noise_moments(chosen, chosen.new_ones(24), population=40)])
-    trace, norm = np.array(pairs).T
-    assert_unbiased(trace, truth_trace, smallest_bias=0.05)
-    assert_unbiased(norm, truth_norm, smallest_bias=0.2)
-    exact = noise_moments(everyone, everyone.new_ones(40), population=40)
-    assert [float(one) for one in exact] == pytest.approx([truth_trace, truth_norm], rel=1e-12)
+def test_shifting_all_gradients_leaves_the_trace_alone():
+    gradients = torch.randn(3, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    sizes = torch.tensor([2.0, 9.0, 5.0], dtype=torch.float64)
+    ours, moved = (float(noise_moments(one, sizes)[0]) for one in (gradients, gradients + 5.0))
+    assert moved == pytest.approx(ours, rel=1e-12)
+
+
+@pytest.mark.parametrize("chosen", [2, 3, 5, 7])
+def test_over_all_subsets_of_a_finite_set_the_moments_are_exact(chosen):
+    everyone = torch.randn(7, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64) + 0.4
+    truth = everyone.mean(0).square().sum(), (everyone - everyone.mean(0)).square().sum() / 6
+    subsets = [everyone[list(subset)] for subset in combinations(range(7), chosen)]
+    ones = everyone.new_ones(chosen)
+    squared = torch.stack([subset.mean(0).square().sum() for subset in subsets]).mean()
+    assert float(squared) == pytest.approx(float(truth[0] + truth[1] * (1 / chosen - 1 / 7)), rel=1e-12)
+    finite = torch.stack([torch.stack(noise_moments(subset, ones, population=7)) for subset in subsets]).mean(0)
+    infinite = torch.stack([torch.stack(noise_moments(subset, ones)) for subset in subsets]).mean(0)
+    assert finite.tolist() == pytest.approx([float(truth[1]), float(truth[0])], rel=1e-12)
+    assert float(infinite[0]) == pytest.approx(float(truth[1]), rel=1e-12)
+    assert float(infinite[1]) == pytest.approx(float(truth[0] - truth[1] / 7), rel=1e-12, abs=1e-14)
+
+
+def test_preconditioned_by_its_deviations_the_scale_does_not_see_how_parameters_are_scaled():
+    # P = standard deviations: tr(P^-2 Sigma)/|P^-1 G|^2 = d / sum (mean/deviation)^2
+    rescaled = torch.tensor([10.0, 0.1, 3.0], dtype=torch.float64)
+    noise = torch.randn(64, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    gradients, ones = MEAN + noise * SPREAD, torch.ones(64, dtype=torch.float64)
+    plain = noise_moments(gradients / SPREAD, ones)
+    other = noise_moments(gradients / rescaled / (SPREAD / rescaled), ones)
+    assert [float(one) for one in other] == pytest.approx([float(one) for one in plain], rel=1e-12)
+    half = noise_moments(gradients / SPREAD.sqrt(), ones)
+    moved = noise_moments(gradients / rescaled / (SPREAD / rescaled).sqrt(), ones)
+    assert float(half[0] / half[1]) != pytest.approx(float(moved[0] / moved[1]), rel=0.05)
+    many = MEAN + torch.randn(40000, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64) * SPREAD
+    trace, norm = noise_moments(many / SPREAD, torch.ones(40000, dtype=torch.float64))
+    # standard errors: 0.4% and 1%
+    assert float(trace / norm) == pytest.approx(3 / float((MEAN / SPREAD).square().sum()), rel=0.05)
 
 
 @pytest.mark.parametrize("population", [None, 100])

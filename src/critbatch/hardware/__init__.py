@@ -1,0 +1,1 @@
+"""Step time and memory against batch size on one device."""
