@@ -17,24 +17,22 @@ Made by `make calibration` from `critbatch calibrate --full`: the instrument hel
 - Faults put in on purpose (dividing by n, clamping |G|^2, the delta method, dropping or replacing censored runs, no Holm,
   intervals half as wide) are each caught by some check: `tests/test_calibration.py`.
 
-The choice of intervals rests on this table. Percentile bootstraps over five seeds undercover; leaving out one seed at a time
-with Student's t does not, as long as the learning rate is chosen by a parabola through the scores and not by the best one of
-them, whose steps are too few (the winner's curse).
+The choice of intervals rests on this table: leaving out one seed at a time, with Student's t and a parabola through the
+scores of the learning rates. Taking the best of the scores instead makes steps too few (the winner's curse), and percentile
+bootstraps of that kind held S_min in 86 to 91% of studies with five seeds.
 """
 
 
 def main() -> None:
     """Print the page."""
-    found = calibrate("full", watch=lambda one: print(f"{one.name}: {one.passed}", file=sys.stderr))
+    found = calibrate("full", watch=lambda one: sys.stderr.write(f"{one.name}: {one.passed}\n"))
     versions = ", ".join(f"{name} {version(name)}" for name in ("critbatch", "numpy", "scipy", "torch"))
-    print(HEAD)
-    print(f"Python {platform.python_version()}, {versions}. {len(found)} checks, {sum(not one.passed for one in found)} failed.")
+    failed = sum(not one.passed for one in found)
+    lines = [HEAD, f"Python {platform.python_version()}, {versions}. {len(found)} checks, {failed} failed."]
     for kind in dict.fromkeys(one.kind for one in found):
-        print(f"\n## {kind.capitalize()}\n")
-        print("| check | truth | found | interval | of | passes | setup |\n|---|---:|---:|---|---:|---|---|")
-        for one in found:
-            if one.kind == kind:
-                print(row(one))
+        lines += [f"\n## {kind.capitalize()}\n", "| check | truth | found | interval | of | passes | setup |"]
+        lines += ["|---|---:|---:|---|---:|---|---|", *(row(one) for one in found if one.kind == kind)]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def row(one: Check) -> str:

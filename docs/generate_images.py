@@ -24,7 +24,9 @@ def main() -> None:
     result = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     for name, module in PICTURES.items():
         drawing = importlib.import_module(f"critbatch.plots.{module}").still(result)
-        (FOLDER / f"demo-{name}.png").write_bytes(vl_convert.vegalite_to_png(drawing.to_dict(validate=False), scale=1.5))
+        (FOLDER / f"demo-{name}.png").write_bytes(
+            vl_convert.vegalite_to_png(drawing.to_dict(validate=False), scale=1.5)
+        )
 
 
 if __name__ == "__main__":

@@ -10,15 +10,22 @@ from critbatch.finding import (
     Alternative,
     BatchSizeFinding,
     Cell,
+    Comparison,
+    CriticalBatchSize,
     CurvePoint,
     Finding,
     LearningRateRule,
     NoisePoint,
+    ParetoPoint,
     RatePoint,
     Reading,
     ReadingRow,
     Recommendation,
+    Regime,
+    RuleTest,
+    TargetFit,
     TaskFacts,
+    TuningCurve,
     Winner,
 )
 
@@ -217,7 +224,8 @@ def rule() -> LearningRateRule:
         None,
         (),
         "The interval excludes both the square-root rule (0.5) and the linear rule (1).",
-        tuple(RatePoint(row.batch_size, row.best_learning_rate) for row in map(batch_size_row, SIZES)),
+        tuple(RatePoint(row.batch_size, row.best_learning_rate, (0.1, 0.2)) for row in map(batch_size_row, SIZES)),
+        (RuleTest("linear", None, 0.001, True), RuleTest("saturating", 300.0, 0.4, False)),
     )
 
 
@@ -278,9 +286,39 @@ def full() -> Finding:
         warnings=("Batch size 1024 never reached the target.",),
         target_winners={
             "steps": Winner(256, 64, estimate(0.56, unit="ratio"), (), "batch size 256 is better than every other"),
-            "seconds": Winner(64, 256, estimate(0.9, unit="ratio"), (256,), "batch size 64 leads; tied with 256"),
+            "seconds": Winner(
+                64, 256, estimate(0.9, unit="ratio"), (256,), "batch size 64 leads; tied with 256", (64, 256), rivals()
+            ),
         },
+        critical_batch_sizes=(
+            CriticalBatchSize("E_min/S_min", estimate(CRITICAL, unit="examples"), "itself"),
+            CriticalBatchSize("gradient noise scale, last look", missing("not resolved", low=80.0), "a proxy"),
+        ),
+        regimes=(
+            Regime("perfect scaling", None, estimate(CRITICAL / 10, unit="examples"), "halves the steps"),
+            Regime("diminishing returns", estimate(CRITICAL / 10, unit="examples"), None, "saves less"),
+        ),
+        targets=(
+            TargetFit(0.9, estimate(40.0), estimate(4000.0), estimate(100.0), None),
+            TargetFit(0.97, missing("x"), missing("x"), missing("too hard"), "too hard"),
+        ),
+        tuning=(TuningCurve(16, 8, 6, (400.0, 350.0, 340.0)), TuningCurve(64, 8, 7, (200.0, 160.0, 150.0))),
+        pareto=tuple(
+            ParetoPoint(size, devices, estimate(10 / devices + size / 100), estimate(10 + devices * size / 100), size < 300)
+            for size in (16, 64, 1024) for devices in (1, 4)
+        ),
+        next_runs=("--seeds 9 instead of 5, to tell batch size 64 from 256 or call them equivalent",),
     )  # fmt: skip
+
+
+def rivals() -> tuple[Comparison, ...]:
+    """Return the tests of a winner against two rivals."""
+    return tuple(
+        Comparison(
+            size, estimate(1.5, unit="ratio"), estimate(1.4, unit="ratio"), p, 3 * p, 0.0625, 0.2, 1.1, 1.3, words
+        )
+        for size, p, words in ((16, 0.001, "better"), (256, 0.2, "not resolved"))
+    )
 
 
 def poor() -> Finding:

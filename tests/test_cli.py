@@ -49,7 +49,7 @@ def tables(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 def test_a_user_task_is_swept_and_everything_is_written(swept):
     document = json.loads((swept / "result.json").read_text())
     assert document["task"]["name"] == "mine"
-    assert document["endings"] == {"TARGET": 0, "BUDGET": 20, "DIVERGED": 0, "INFEASIBLE": 0, "FAILED": 0}
+    assert document["endings"] == {"TARGET": 0, "BUDGET": 26, "DIVERGED": 0, "INFEASIBLE": 0, "FAILED": 0}
     assert [row["batch_size"] for row in document["batch_sizes"]] == [1, 8, 64]
     assert document["noise_scale"]
     page = (swept / "report.html").read_text()
@@ -109,7 +109,7 @@ def test_a_dry_run_counts_and_trains_nothing(tmp_path):
         "run", f"{user_tasks.write(tmp_path)}:task", *SMALL, "--dry-run", "--json", "--out", tmp_path / "no"
     )
     document = json.loads(result.stdout)
-    assert document["runs"] == 3 * 3 * 2 + 2
+    assert document["runs"] == 3 * 3 * 2 + 2 + 3 * 2  # the grid, the noise cell, fresh seeds
     assert document["seconds"] > 0
     assert not (tmp_path / "no").exists()
 

@@ -149,7 +149,7 @@ def test_wrong_times_are_refused(sizes, times, message):
 
 
 def test_the_optimum_is_the_minimum_over_all_batch_sizes():
-    """T13 of methods.md, against enumeration."""
+    """The closed form against enumeration."""
     s_min, e_min = 300.0, 45_000.0
     sizes = np.arange(1, 5000)
     total = (s_min + e_min / sizes) * (T0 + T1 * sizes)

@@ -23,7 +23,9 @@ def test_three_lines_give_a_result(tmp_path):
     task = blob_task()
     result = cb.run(task, **FEW, budget=cb.Longest((cb.Epochs(4), cb.Steps(80))), out=tmp_path)
     assert isinstance(result.to_frame(), pl.DataFrame)
-    assert len(result.to_frame()) == 20
+    assert (
+        len(result.to_frame()) == 26
+    )  # two batch sizes: the grid, the noise cell again, and the best rates on fresh seeds
     assert result.fit is not None
     assert result.report(tmp_path / "page.html").read_text().startswith("<!")
     assert "<table>" in result._repr_html_()
@@ -81,7 +83,7 @@ def test_a_lambda_model_trains_in_this_process_and_is_refused_by_processes(tmp_p
     task = blob_task(lambda: small_mlp())
     with pytest.raises(ValueError, match="module level"):
         cb.run(task, **FEW, budget=cb.Steps(2), out=tmp_path, executor=cb.Processes(2))
-    assert cb.run(task, **FEW, budget=cb.Steps(2), out=tmp_path).finding.endings["BUDGET"] == 20
+    assert cb.run(task, **FEW, budget=cb.Steps(2), out=tmp_path).finding.endings["BUDGET"] == 26
 
 
 def test_fresh_data_streams_train(tmp_path):

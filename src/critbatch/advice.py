@@ -109,6 +109,12 @@ def _reasons(finding: Finding, row: BatchSizeFinding) -> list[str]:
             f"it lies {side} the critical batch size {critical.brief()} ({critical.definition.split(':')[0]}): "
             + ("a larger batch still saves steps" if side == "below" else "larger batches save few steps")
         )
+    best = finding.time_optimal
+    if best is not None and best.value is not None:
+        found.append(
+            f"between the batch sizes tried, the fitted steps and step times put the fastest at {best.brief()} "
+            "(sqrt(E_min/S_min t0/t1))"
+        )
     rate = f"its learning rate, {row.best_learning_rate.brief()},"
     found.append(
         f"{rate} is bracketed from both sides and interpolated between those trained; the best of these is "

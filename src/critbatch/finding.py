@@ -334,6 +334,7 @@ class Finding:
     tuning: tuple[TuningCurve, ...] = ()
     joint_fit: JointFit | None = None
     pareto: tuple[ParetoPoint, ...] = ()
+    time_optimal: Estimate | None = None
     next_runs: tuple[str, ...] = ()
 
 

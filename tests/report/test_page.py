@@ -88,7 +88,8 @@ def test_blocks_cannot_be_ended_from_inside():
 def test_sections_come_in_order():
     sections = [attributes["id"] for tag, attributes in read("full").tags if tag == "section" and "id" in attributes]
     assert sections == [
-        "problems", "answer", "budgets", "curves", "steps", "rates", "grid", "noise", "tables", "claims", "method",
+        "problems", "answer", "budgets", "curves", "steps", "rates", "grid", "noise", "pareto",
+        "definitions", "rule", "comparisons", "tables", "claims", "method",
     ]  # fmt: skip
 
 
@@ -146,7 +147,9 @@ def test_every_figure_has_a_picture_and_a_table():
         json.loads(text) for attributes, text in read("full").scripts if attributes.get("id") == "charts"
     )
     assert set(specifications) == set(page.FIGURES)
-    assert sum(tag == "table" for tag, _ in tags) == len(figure_ids) + 3
+    assert (
+        sum(tag == "table" for tag, _ in tags) == len(figure_ids) + 10
+    )  # the full tables, and those behind the answer
 
 
 @pytest.mark.parametrize("gone", [None, "absent"])

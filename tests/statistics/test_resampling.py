@@ -45,8 +45,10 @@ def test_paired_seeds_keep_what_they_do_to_both():
 
 
 def test_one_seed_gives_no_interval():
-    _, groups = leave_one_out([1], paired=False)
-    assert groups == ()
+    for paired in (True, False):
+        weights, groups = leave_one_out([1], paired=paired)
+        assert groups == ()
+        assert weights[0][0].tolist() == [1.0]
     found = replicate_estimate(np.array([2.0]), groups, count=1, **FACTS)
     assert (found.value, found.low, found.high) == (2.0, None, None)
 

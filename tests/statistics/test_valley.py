@@ -26,10 +26,10 @@ def test_the_smallest_score_lies_below_the_smallest_mean_and_the_valley_does_not
     assert abs(valley(GRID, scores, width=0.4).height.mean()) < 0.02
 
 
-def test_it_stays_within_one_candidate_of_the_best():
+def test_it_stays_half_way_to_the_neighbours_of_the_best():
     scores = np.array([[5.0, 4.0, 3.0, 2.0, 1.0, 0.9, 8.0]])
     found = valley(GRID, scores)
-    assert GRID[4] <= found.position[0] <= GRID[6]
+    assert GRID[4] < (GRID[4] + GRID[5]) / 2 <= found.position[0] <= GRID[5]
     edge = valley(GRID, np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]]))
     assert edge.position[0] == GRID[0]
 

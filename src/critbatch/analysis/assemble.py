@@ -17,7 +17,7 @@ from .flips import flips
 from .grid import Grid, grid
 from .joint import joint_fit
 from .noise_along import noise_along
-from .pareto import pareto, step_seconds
+from .pareto import pareto, step_seconds, time_optimal
 from .rates import learning_rate_rule
 from .readings import readings
 from .target_choice import with_target
@@ -100,6 +100,7 @@ def assemble(
         tuning=tuning(chosen),
         joint_fit=joint,
         pareto=pareto(rows, step_seconds(arranged)),
+        time_optimal=time_optimal(arranged, fit),
     )
 
 

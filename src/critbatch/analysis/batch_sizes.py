@@ -97,7 +97,7 @@ def _costs_to_target(grid: Grid, fresh: Grid | None, size: int, choice: Choice, 
     return {
         "steps": steps,
         "examples": told("examples", size),
-        "epochs": told("epochs", size / facts.train_size),
+        "epochs": told("epochs", size / (facts.train_size or math.inf)),
         "seconds": told("seconds", step_seconds) if step_seconds else _missing(grid, "seconds", level),
     }
 

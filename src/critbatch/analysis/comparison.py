@@ -87,9 +87,8 @@ def _comparison(
     difference = Estimate(test.mean, test.low, test.high, level, test.count, unit, METHOD, definition)
     bootstrap = None
     if test.bootstrap_low is not None and test.bootstrap_high is not None:
-        ends = (test.bootstrap_low, test.bootstrap_high)
-        ends = tuple(end if math.isfinite(end) else None for end in ends)
-        bootstrap = Estimate(test.mean, *ends, level, test.count, unit, BOOTSTRAP, definition)
+        low, high = (end if math.isfinite(end) else None for end in (test.bootstrap_low, test.bootstrap_high))
+        bootstrap = Estimate(test.mean, low, high, level, test.count, unit, BOOTSTRAP, definition)
     words = "not resolved"
     if adjusted < 1 - level and test.mean > 0:
         words = "better"

@@ -37,7 +37,7 @@ def _points(grid: Grid, size: int, rate: float, level: float) -> list[CurvePoint
                 batch_size=size,
                 learning_rate=rate,
                 step=int(step),
-                epochs=examples / grid.facts.train_size,
+                epochs=examples / (grid.facts.train_size or math.inf),
                 examples=examples,
                 seconds=float(np.mean([track.seconds[index] for track, index in rows])),
                 train_loss=float(loss.mean()),

@@ -88,13 +88,18 @@ def _logs(known: list[Choice], weights: list[np.ndarray]) -> np.ndarray:
     return np.stack(columns, axis=-1) if columns else np.empty((1, 0))
 
 
-def bottom(choice: Choice, weights: np.ndarray) -> Valley:
+def bottom(choice: Choice, weights: np.ndarray, *, width: float = WIDTH) -> Valley:
     """Return the lowest point over learning rates, for weights (replicate, seed) of the seeds.
 
     The noisier the scores, the more candidates take part: where noise is small only the nearest, where a parabola fits;
     where it is large, enough of them that the luckiest one does not decide.
+
+    Args:
+        choice: Of one batch size.
+        weights: Shape (replicate, seed).
+        width: Of the valley's weights, in log steps, at least.
     """
-    return valley(choice.positions, choice.means(weights), width=max(WIDTH, NOISES * choice.error()))
+    return valley(choice.positions, choice.means(weights), width=max(width, NOISES * choice.error()))
 
 
 def from_summaries(sizes: np.ndarray, means: np.ndarray, spreads: np.ndarray, counts: np.ndarray) -> Heights:

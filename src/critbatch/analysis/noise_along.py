@@ -1,5 +1,7 @@
 """The gradient noise scale along training, seeds together."""
 
+import math
+
 import numpy as np
 import polars as pl
 
@@ -38,6 +40,6 @@ def noise_along(evidence: Evidence, facts: TaskFacts, *, level: float = 0.95) ->
         if pairs:
             found = np.array(pairs).T
             scale = noise_scale(*found, level=level)
-            epochs = examples / facts.train_size
+            epochs = examples / (facts.train_size or math.inf)
             points.append(NoisePoint(size, int(step), epochs, scale, float(found[0].mean()), float(found[1].mean())))
     return tuple(points)

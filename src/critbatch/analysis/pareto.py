@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..curve import Fit
+from ..estimate import Estimate
 from ..finding import BatchSizeFinding, ParetoPoint
+from ..hardware.step_time import FEWEST_SIZES, fit_step_time, time_optimal_batch_size
 from .grid import Grid
 
 MOST_DEVICES = 64
@@ -19,6 +22,29 @@ def step_seconds(grid: Grid) -> dict[int, float]:
         if times:
             found[size] = float(np.median(times))
     return found
+
+
+def time_optimal(grid: Grid, fit: Fit | None) -> Estimate | None:
+    """Return sqrt(E_min/S_min t0/t1), the fastest batch size on this device by the two fits; None without them.
+
+    Steps take t0 + t1 B seconds, fitted to the runs' own times, which the recommendation's measured seconds rest on too:
+    a check of one against the other, and an answer between the batch sizes tried.
+
+    Args:
+        grid: The sweep.
+        fit: Of its steps to target.
+    """
+    times = {}
+    for size in grid.batch_sizes():
+        tracks = [track for row in grid.tracks[size].values() for track in row.values()]
+        found = [track.seconds[-1] / track.step[-1] for track in tracks if len(track.step) and track.step[-1] > 0]
+        if found:
+            times[size] = found
+    fewest = min((len(one) for one in times.values()), default=0)
+    if fit is None or len(times) < FEWEST_SIZES or fewest < 2:
+        return None
+    table = np.array([np.sort(one)[np.linspace(0, len(one) - 1, fewest).astype(int)] for one in times.values()])
+    return time_optimal_batch_size(fit.critical_batch_size, fit_step_time(np.array(list(times)), table))
 
 
 def pareto(rows: Sequence[BatchSizeFinding], seconds: Mapping[int, float]) -> tuple[ParetoPoint, ...]:

@@ -17,6 +17,7 @@ from .heights import bottom
 
 UNIT = "learning rate"
 FEWEST_SIZES = 3
+WIDE = 0.5  # of the valley's weights: a lopsided valley moves all batch sizes' vertices alike, which no slope shows
 BENDS = np.geomspace(1e-2, 1e2, 81)  # where a bending rule is tried, times the batch sizes' range
 EXPONENT = "slope of log best learning rate on log batch size, least squares"
 
@@ -39,8 +40,17 @@ def best_rate(choice: Choice, *, level: float = 0.95) -> Estimate:
         return Estimate(float(np.exp(logs[0])), None, None, method="one seed: no interval", **facts)
     found = replicate_estimate(logs, groups, method="jackknife, Student t", logarithmic=True, more=coarse, **facts)
     below, above = worse_sides(choice.scores, choice.best)
-    ends = (found.low if below else None, found.high if above else None)
+    least, most = _bracket(choice, level)
+    ends = (max(found.low or 0.0, least) if below else None, min(found.high or np.inf, most) if above else None)
     return Estimate(found.value, *ends, method=found.method, **facts)
+
+
+def _bracket(choice: Choice, level: float) -> tuple[float, float]:
+    """Return the nearest learning rates below and above the plateau: the best one lies between them."""
+    flat = plateau(choice, level=level)
+    value = choice.rates[[rate in flat for rate in choice.rates]]
+    below, above = choice.rates[choice.rates < value.min()], choice.rates[choice.rates > value.max()]
+    return float(below.max(initial=0.0)), float(above.min(initial=np.inf))
 
 
 def _vertices(choice: Choice) -> tuple[np.ndarray, tuple[Group, ...], float]:
@@ -108,7 +118,7 @@ def learning_rate_rule(
         return LearningRateRule(missing, None, (), reason, points)
     counts = [one.scores.shape[1] for one in used.values()]
     weights, groups = leave_one_out(counts, paired=paired and len(set(counts)) == 1)
-    bottoms = [bottom(one, some) for one, some in zip(used.values(), weights, strict=True)]
+    bottoms = [bottom(one, some, width=WIDE) for one, some in zip(used.values(), weights, strict=True)]
     logs = np.stack([one.position for one in bottoms], axis=-1)
     coarse = np.array([0.0 if one.curved.all() else one.spacing**2 / 12 for one in bottoms])
     sizes = np.array(list(used), dtype=float)

@@ -1,5 +1,6 @@
 """The same sweep read under each budget: equal epochs, updates, examples, seconds, or when each run has converged."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -40,10 +41,10 @@ def readings(
     return found | {"convergence": (Reading("convergence", None, "converged runs", rows, winner),)}
 
 
-def position(track: Track, budget: str, train_size: int) -> np.ndarray:
+def position(track: Track, budget: str, train_size: int | None) -> np.ndarray:
     """Return how far a run has come at each look, in the unit of `budget`, shape (look,)."""
     return {
-        "epochs": track.examples / train_size,
+        "epochs": track.examples / (train_size or math.inf),
         "updates": track.step,
         "examples": track.examples,
         "seconds": track.seconds,

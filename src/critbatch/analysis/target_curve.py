@@ -51,7 +51,7 @@ def fit_heights(found: Heights, curve: Curve, *, level: float = 0.95, thorough: 
     """Return the hyperbola through steps to target.
 
     Intervals come from leaving out one seed at a time, the best learning rate sought anew each time, with Student's t:
-    calibrated at few seeds, where bootstrap intervals are too narrow (docs/calibration.md). The critical batch size is
+    calibrated at few seeds (docs/calibration.md), where bootstrap intervals come out narrow. The critical batch size is
     identified only if batch sizes were tried on both sides of it, a factor of 3 away, and its confidence set (Fieller's,
     with the replicates' covariance) is bounded; else it has no value, but a one-sided bound where the data give one.
 

@@ -108,4 +108,4 @@ def binomial(hits: int, count: int, *, level: float = 0.95) -> tuple[float, floa
 
 def holds(low: float | None, high: float | None, truth: float) -> bool:
     """Return whether an interval, open where an end is None, holds the truth."""
-    return (low is None or low <= truth) and (high is None or truth <= high) and not math.isnan(truth)
+    return bool((low is None or low <= truth) and (high is None or truth <= high) and not math.isnan(truth))

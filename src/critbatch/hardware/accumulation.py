@@ -15,7 +15,7 @@ from ..statistics.means import mean_estimate
 from .bench import Bench, settled
 from .timing import median_estimate
 
-TOLERANCE = 1e-5  # relative; methods.md, section 8 and T17
+TOLERANCE = 1e-5  # relative, in float32
 
 
 @final

@@ -13,7 +13,7 @@ from scipy.special import fdtrc, stdtrit
 from ..estimate import Estimate
 from ..statistics.ratio import ratio_set
 
-FEWEST_SIZES = 5  # methods.md, section 8
+FEWEST_SIZES = 5
 FEWEST_ON_LINE = 4
 FEWEST_ON_PLATEAU = 2
 RARE = 0.01  # a plateau that is not there is found in at most this share of probes
@@ -94,7 +94,7 @@ def fit_step_time(
     its possible ends, prefers it to the line alone. Nothing is forced above 0: a coefficient whose interval
     holds 0 is not resolved, which leaves a bound and a reason in place of its value.
 
-    Source: relative least squares and the shape max(t_launch, t0 + t1 B): the project's methods.md, section 8. Interval
+    Source: relative least squares and the shape max(t_launch, t0 + t1 B): derived. Interval
     of the knee: Fieller (1954), Journal of the Royal Statistical Society B 16, 175-185.
 
     Args:
@@ -119,12 +119,11 @@ def fit_step_time(
 def time_optimal_batch_size(critical: Estimate, step_time: StepTimeFit) -> Estimate:
     """Return the batch size that reaches the target in the least time on one device: sqrt(B_crit t0/t1), in examples.
 
-    On a log scale it is the mean of the critical batch size and of the knee. The variances of their logarithms add up:
-    the distances from value to end, in logarithms, are added in quadrature and halved, each side for itself, so that
-    each part keeps its own degrees of freedom (the knee's are those of the step time fit, see its method).
+    On a log scale it is the mean of the critical batch size and of the knee. The variances of their logarithms add up,
+    each side of the intervals for itself, and Student's quantile is that of the degrees of freedom of the sum.
 
-    Source: the project's methods.md, take-away 4 and T13. Sum of distances: Zou and Donner (2008), Statistics in
-    Medicine 27, 1693-1702, doi:10.1002/sim.3095.
+    Source: derived, by the inequality of arithmetic and geometric means applied to (S_min + E_min/B)(t0 + t1 B). Degrees
+    of freedom: Satterthwaite (1946), Biometrics Bulletin 2, 110-114.
 
     Args:
         critical: E_min/S_min, the critical batch size of S = S_min + E_min/B, in examples.
@@ -154,16 +153,14 @@ def time_optimal_batch_size(critical: Estimate, step_time: StepTimeFit) -> Estim
             low=float(step_time.line_from),
         )
     count = min(critical.count, knee.count)
-    method = (
-        f"log variances added, each with its own degrees of freedom; B_crit: {critical.method}; t0/t1: {knee.method}"
-    )
+    method = f"log variances added, Satterthwaite's degrees of freedom; B_crit: {critical.method}; t0/t1: {knee.method}"
     return Estimate(value, low, high, critical.level, count, "examples", method, OPTIMUM)
 
 
 def fastest_time(s_min: float, e_min: float, t0: float, t1: float) -> float:
     """Return the least time to the target over all batch sizes: (sqrt(S_min t0) + sqrt(E_min t1))^2, in seconds.
 
-    Source: the project's methods.md, take-away 4 and T13: the minimum of (S_min + E_min/B)(t0 + t1 B).
+    Source: derived: the minimum of (S_min + E_min/B)(t0 + t1 B) over B.
 
     Args:
         s_min: Fewest steps to the target.
@@ -181,6 +178,16 @@ def fastest_time(s_min: float, e_min: float, t0: float, t1: float) -> float:
     return (math.sqrt(s_min * t0) + math.sqrt(e_min * t1)) ** 2
 
 
+def _combined(halves: tuple[float, float], freedom: tuple[int, int], level: float) -> float:
+    """Return the half width of the sum of two independent estimates, each with the half width of its own interval."""
+    tail = (1 + level) / 2
+    parts = [(half / float(stdtrit(free, tail))) ** 2 for half, free in zip(halves, freedom, strict=True)]
+    if not sum(parts):
+        return 0.0
+    joint = sum(parts) ** 2 / sum(part**2 / free for part, free in zip(parts, freedom, strict=True))
+    return float(stdtrit(joint, tail)) * sum(parts) ** 0.5
+
+
 def _middle(one: Estimate, other: Estimate) -> tuple[float, float | None, float | None]:
     """Return the geometric mean of two estimates that have values, and its ends where both have theirs."""
     value = math.sqrt((one.value or 0.0) * (other.value or 0.0))
@@ -188,7 +195,12 @@ def _middle(one: Estimate, other: Estimate) -> tuple[float, float | None, float 
     def distance(end: float | None, other_end: float | None) -> float | None:
         if end is None or other_end is None or min(end, other_end) <= 0:
             return None
-        return math.hypot(math.log(end / (one.value or 1.0)), math.log(other_end / (other.value or 1.0))) / 2
+        halves = abs(math.log(end / (one.value or 1.0))), abs(math.log(other_end / (other.value or 1.0)))
+        freedom = (
+            max(one.count - 1, 1),
+            max(other.count - 2, 1),
+        )  # seeds; batch sizes that two coefficients were fitted to
+        return _combined(halves, freedom, one.level) / 2
 
     below, above = distance(one.low, other.low), distance(one.high, other.high)
     return (

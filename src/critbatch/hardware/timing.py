@@ -12,7 +12,7 @@ from ..estimate import Estimate
 from ..randomness import generator
 from .bench import Bench
 
-FEWEST_REPEATS = 10  # methods.md, section 8
+FEWEST_REPEATS = 10
 WARM_UP = 2  # untimed steps of each size after its first; and one before each timed step
 DEFINITION = "seconds of one full training step: forward, loss, backward, update; warm-up excluded"
 

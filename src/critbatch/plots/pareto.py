@@ -97,6 +97,6 @@ def _layers(result: Result) -> alt.LayerChart:
             ),
             best.mark_line(strokeWidth=1, color=VERMILION, strokeDash=[4, 3]).encode(order="cost:Q"),
             base.mark_point(filled=True, opacity=1, size=70).encode(y=y, color=color, tooltip=hints),
-            best.mark_text(align="left", dx=8, dy=-4, fontSize=11, color=BLACK).encode(text="label:N"),
+            best.mark_text(align="center", dy=16, fontSize=11, color=BLACK).encode(text="label:N"),
         ]
     )

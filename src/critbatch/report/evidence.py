@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..plots import Result, Row, budgets, estimate, in_percent, number
+from ..plots import Result, Row, budgets, estimate, in_percent, metric_is_fraction, number
 from .tables import Table, table
 
 
@@ -127,15 +127,20 @@ def _comparison(row: Mapping[str, Any], result: Result, is_metric: bool) -> Row:
         return in_percent(found, result) if is_metric else found
 
     bootstrap = estimate(row, "bootstrap") if row.get("bootstrap") else None
+    factor = 100.0 if is_metric and metric_is_fraction(result) else 1.0
     return {
         "against": row.get("batch_size"),
+        "verdict": row.get("words") or "",
         "lead (Student t)" if is_metric else "lead as a ratio (Student t)": shown(estimate(row, "difference")),
         "lead (bootstrap-t)": shown(bootstrap) if bootstrap else "",
         "t test, p": number(row.get("t_p")),
         "Holm, p": number(row.get("holm_p")),
         "sign test, p": number(row.get("sign_p")),
         "equivalence (TOST), p": number(row.get("equivalence_p")),
-        "margin": number(row.get("margin")),
-        "smallest detectable": number(row.get("detectable")),
-        "verdict": row.get("words") or "",
+        "margin": _scaled(row.get("margin"), factor),
+        "smallest detectable": _scaled(row.get("detectable"), factor),
     }
+
+
+def _scaled(value: float | None, factor: float) -> str:
+    return number(None if value is None else factor * value)

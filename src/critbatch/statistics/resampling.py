@@ -48,6 +48,8 @@ def leave_one_out(counts: Sequence[int], *, paired: bool) -> tuple[list[np.ndarr
     """
     if paired:
         count = counts[0]
+        if count == 1:
+            return [np.ones((1, 1))] * len(counts), ()
         weights = np.vstack([np.ones(count), 1 - np.eye(count)])
         return [weights] * len(counts), (Group(slice(1, count + 1), (count - 1) / count, count - 1),)
     total = 1 + sum(counts)

@@ -48,7 +48,7 @@ def _by_expectation(known: np.ndarray, there: np.ndarray, cut: np.ndarray, weigh
     """Return means (replicate, row): cut numbers are replaced by their mean given the current fit, until it rests."""
     seen = there & ~cut
     lost = np.isinf(known).any(-1)
-    usable = ~lost & seen.any(-1)
+    usable = np.asarray(~lost & seen.any(-1))
     shares = weights[:, None, :] * (there & usable[:, None])  # (replicate, row, seed)
     counts = shares.sum(-1)
     finite = np.where(np.isfinite(known), known, 0.0)

@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 
 WIDTH = 0.2  # of the weights, in log steps: a candidate that takes 1.22 times as many steps has weight 0.61
+HALF_WAY = 0.5  # to a neighbour: beyond it, that one would be the best
 RIDGE = 1e-9
 
 
@@ -34,7 +35,7 @@ def valley(positions: np.ndarray, scores: np.ndarray, *, width: float = WIDTH) -
     The smallest of several noisy scores lies below the smallest mean (the winner's curse), the more so the noisier they
     are; on a coarse grid it lies above the true minimum. The vertex of a parabola suffers from neither, and weights that
     fall off with the height above the best, exp(-(height / width)^2 / 2), keep far candidates, where no parabola fits,
-    from bending it. It is kept within one candidate of the best, and never goes towards one that does not count: beyond the
+    from bending it. It is kept within half the way to the best one's neighbours, and never goes towards one that does not count: beyond the
     last learning rate that trains nothing is known.
 
     Source: quadratic response surface, Box and Wilson (1951), Journal of the Royal Statistical Society B 13, 1-45; the
@@ -62,7 +63,10 @@ def valley(positions: np.ndarray, scores: np.ndarray, *, width: float = WIDTH) -
     curved = (bend > 0) & (np.isfinite(scores).sum(-1) >= 3)
     bent = np.where(curved, bend, 1.0)
     beside = [np.isfinite(scores[rows, side]) for side in (left, right)]
-    ends = [np.where(counts, np.abs(x[rows, side]), 0.0) for counts, side in zip(beside, (left, right), strict=True)]
+    ends = [
+        np.where(counts, HALF_WAY * np.abs(x[rows, side]), 0.0)
+        for counts, side in zip(beside, (left, right), strict=True)
+    ]
     step = np.where(curved, np.clip(-slope / (2 * bent), -ends[0], ends[1]), 0.0)
     height = np.where(curved, lowest + constant + slope * step + bend * step**2, lowest)
     return Valley(positions[best] + step * spacing, height, curved & beside[0] & beside[1], spacing)
