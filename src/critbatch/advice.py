@@ -8,7 +8,10 @@ from .finding import Alternative, BatchSizeFinding, Comparison, Finding, Recomme
 
 DEFINITION = "batch size that reaches the target in the fewest seconds on this device, at its best learning rate"
 MOST_SEEDS = 40  # beyond which nobody should go to tell two batch sizes apart
-METHOD = "lowest geometric mean over seeds; the interval spans the batch sizes not told apart from it"
+METHOD = (
+    "lowest geometric mean over seeds; the interval spans the batch sizes not told apart from it and, where there is one, the "
+    "interval of sqrt(E_min/S_min t0/t1)"
+)
 
 
 def recommend(finding: Finding) -> Finding:
@@ -28,7 +31,10 @@ def recommend(finding: Finding) -> Finding:
     row = rows[fastest.batch_size]
     tied = sorted({row.batch_size, *fastest.tied})
     count = row.seconds_to_target.count
-    size = Estimate(row.batch_size, tied[0], tied[-1], 0.95, count, "examples", METHOD, DEFINITION)
+    best = finding.time_optimal
+    low = min(one for one in (tied[0], best.low if best else None) if one is not None)
+    high = max(one for one in (tied[-1], best.high if best else None) if one is not None)
+    size = Estimate(row.batch_size, low, high, 0.95, count, "examples", METHOD, DEFINITION)
     advice = Recommendation(
         batch_size=size,
         learning_rate=row.best_learning_rate,

@@ -4,7 +4,7 @@ from ..curve import Fit
 from ..estimate import Estimate
 from ..finding import CriticalBatchSize, JointFit, NoisePoint, Regime
 
-CLOSE = 0.1  # within 10% of the limit: where a regime begins or ends
+CLOSE = 0.2  # within 20% of the limit: where a regime begins or ends
 OVERHEADS = (0.1, 0.2, 0.5)
 
 
@@ -45,10 +45,10 @@ def definitions(
 def regimes(fit: Fit | None) -> tuple[Regime, ...]:
     """Return the three regimes of S(B) with the intervals of their boundaries; nothing where there is no critical size.
 
-    Perfect scaling ends where 10% more examples are needed than with the smallest batches; maximal data parallelism
-    begins where no batch, however large, saves more than a tenth of the steps.
+    Perfect scaling ends where 20% more examples are needed than with the smallest batches; maximal data parallelism
+    begins where 20% more steps are needed than with the largest ones.
 
-    Source: the names are Shallue et al.'s (2019), arXiv:1811.03600, Section 4.1; the tenths are ours.
+    Source: the names are Shallue et al.'s (2019), arXiv:1811.03600, Section 4.1; the 20% are ours.
     """
     if fit is None or fit.critical_batch_size.value is None:
         return ()
@@ -57,8 +57,8 @@ def regimes(fit: Fit | None) -> tuple[Regime, ...]:
     def boundary(factor: float, words: str) -> Estimate:
         return critical.scaled(factor, unit="examples", definition=f"{words}: {factor:g} E_min/S_min")
 
-    first = boundary(CLOSE, "10 % more examples than the fewest")
-    last = boundary(1 / CLOSE, "10 % more steps than the fewest")
+    first = boundary(CLOSE, f"{100 * CLOSE:.0f} % more examples than the fewest")
+    last = boundary(1 / CLOSE, f"{100 * CLOSE:.0f} % more steps than the fewest")
     return (
         Regime("perfect scaling", None, first, "doubling the batch halves the steps"),
         Regime("diminishing returns", first, last, "doubling the batch saves less than half of the steps"),

@@ -35,8 +35,8 @@ def valley(positions: np.ndarray, scores: np.ndarray, *, width: float = WIDTH) -
     The smallest of several noisy scores lies below the smallest mean (the winner's curse), the more so the noisier they
     are; on a coarse grid it lies above the true minimum. The vertex of a parabola suffers from neither, and weights that
     fall off with the height above the best, exp(-(height / width)^2 / 2), keep far candidates, where no parabola fits,
-    from bending it. It is kept within half the way to the best one's neighbours, and never goes towards one that does not count: beyond the
-    last learning rate that trains nothing is known.
+    from bending it. It is kept within half the way to the best one's neighbours, and never goes towards one that does
+    not count: beyond the last learning rate that trains nothing is known.
 
     Source: quadratic response surface, Box and Wilson (1951), Journal of the Royal Statistical Society B 13, 1-45; the
     weights are ours.
