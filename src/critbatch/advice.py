@@ -32,9 +32,10 @@ def recommend(finding: Finding) -> Finding:
     tied = sorted({row.batch_size, *fastest.tied})
     count = row.seconds_to_target.count
     best = finding.time_optimal
-    low = min(one for one in (tied[0], best.low if best else None) if one is not None)
-    high = max(one for one in (tied[-1], best.high if best else None) if one is not None)
-    size = Estimate(row.batch_size, low, high, 0.95, count, "examples", METHOD, DEFINITION)
+    ends = [float(tied[0]), float(tied[-1])]
+    if best is not None and best.value is not None and best.low is not None and best.high is not None:
+        ends += [best.low, best.high]
+    size = Estimate(row.batch_size, min(ends), max(ends), 0.95, count, "examples", METHOD, DEFINITION)
     advice = Recommendation(
         batch_size=size,
         learning_rate=row.best_learning_rate,
@@ -70,7 +71,7 @@ def _without_seconds(finding: Finding) -> Finding:
 
 
 def _missing(finding: Finding) -> str:
-    reached = [row.batch_size for row in finding.batch_sizes if row.steps_to_target.value is not None]
+    reached = [row.batch_size for row in finding.batch_sizes if row.batch_size in _compared(finding)]
     task, endings = finding.task, finding.endings
     target = f"{task.target_quantity} {task.target_direction} {task.target_value}"
     if task.target_quantity is None or not endings["BUDGET"] + endings["TARGET"]:
@@ -87,6 +88,12 @@ def _missing(finding: Finding) -> str:
         f"{which} {target} with every seed; train longer (--epochs, --steps), set an easier --target, or try more batch "
         "sizes"
     )
+
+
+def _compared(finding: Finding) -> tuple[int, ...]:
+    """Return the batch sizes that reached the target with every seed; of a single one nothing was compared."""
+    seconds = finding.target_winners["seconds"].compared
+    return seconds or tuple(row.batch_size for row in finding.batch_sizes if row.steps_to_target.value is not None)[:1]
 
 
 def _too_easy(finding: Finding) -> bool:

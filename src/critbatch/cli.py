@@ -241,7 +241,7 @@ def calibrate(
 
         found = run_checks("quick" if quick else "full" if full else "normal")
         if as_json:
-            print_json({"checks": [vars(one) for one in found]})
+            print_json({"checks": [one.to_json() for one in found]})
         else:
             show_checks(found, Console())
         raise typer.Exit(OK if all(one.passed for one in found) else FAILED)

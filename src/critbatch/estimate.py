@@ -70,12 +70,15 @@ class Estimate:
             return f"{100 * value:.1f}" if percent else short(value)
 
         if self.value is None:
+            if self.low is not None and self.high is not None:
+                return f"between {text(self.low)} and {text(self.high)}"
             if self.low is not None:
                 return f"above {text(self.low)}"
             return f"below {text(self.high)}" if self.high is not None else "-"
-        if self.low is None or self.high is None:
+        if self.low is None and self.high is None:
             return text(self.value)
-        return f"{text(self.value)} [{text(self.low)}, {text(self.high)}]"
+        low, high = ("open" if end is None else text(end) for end in (self.low, self.high))
+        return f"{text(self.value)} [{low}, {high}]"
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as a dictionary of JSON types; `reason` is present only when it is set."""

@@ -218,6 +218,8 @@ def fit(
     Raises:
         ValueError: If the log cannot be read with certainty; the message names rows and columns, and what to do.
     """
+    if direction not in ("above", "below"):
+        raise ValueError(f"`critbatch.fit(direction={direction!r})`: use 'above' or 'below'.")
     log = with_steps(read_log(path, columns=columns, train_size=train_size, kind=kind), target, direction)
     table = log.summaries if log.runs is None else log.runs
     finding = recommend(assemble_log(log, Path(path).stem, curve=Hyperbola(), rules=RULES, command=command))

@@ -73,7 +73,7 @@ def _two_lines(text: str) -> str:
 def _notes(row: BatchSizeFinding) -> list[str]:
     notes = ["edge"] if row.learning_rate_at_edge != "none" else []
     if row.steps_to_target.value is None:
-        notes.append("censored")
+        notes.append("censored" if row.censored else "no run arrived")
     return [f"[yellow]{note}[/yellow]" for note in notes]
 
 

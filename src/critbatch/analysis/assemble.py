@@ -124,7 +124,10 @@ def _warnings(arranged: Grid, chosen: dict[int, Choice], evidence: Evidence) -> 
         found.append(f"the best learning rate is at the edge of its grid for batch size {', '.join(map(str, edges))}")
     if len(arranged.seeds) < 5:
         count = len(arranged.seeds)
-        found.append(f"only {count} seed{'s' * (count != 1)}: fewer than 5 make bootstrap intervals too narrow")
+        found.append(
+            f"only {count} seed{'s' * (count != 1)}: "
+            + ("no interval can be given" if count < 2 else "intervals are wide, and few differences can be resolved")
+        )
     if arranged.facts.selection_split == "test":
         found.append("learning rates were chosen on the test set, for the task has no validation set: metrics flatter")
     notes = [note for note in evidence.runs["note"].to_list() if note and "memory ran out" in note]

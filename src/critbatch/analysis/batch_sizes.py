@@ -1,7 +1,8 @@
 """One row for each batch size and one for each cell of the grid."""
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -49,12 +50,28 @@ def target_winners(
 ) -> dict[str, Winner]:
     """Return which batch size reaches the target in the fewest steps, examples and seconds."""
     found = {size: costs(grid, fresh, size, choice) for size, choice in choices.items()}
-    return {
+    partly = [
+        size
+        for size, choice in choices.items()
+        if found[size] is None and choice.criterion == BY_STEPS and choice.best is not None
+    ]
+    winners = {
         unit: fewest(
             {size: one[unit] for size, one in found.items() if one}, definition=f"{unit} to target", level=level
         )
         for unit in ("steps", "examples", "seconds")
     }
+    return {unit: not_compared(one, partly) for unit, one in winners.items()}
+
+
+def not_compared(winner: Winner, sizes: Sequence[int]) -> Winner:
+    """Return the winner with words for batch sizes that some seed did not reach the target at: no seed has its pair."""
+    if not sizes:
+        return winner
+    words = winner.words.replace("every other", "every other one compared")
+    return dataclasses.replace(
+        winner, words=f"{words}; not compared, for a seed did not arrive: {', '.join(map(str, sizes))}"
+    )
 
 
 def batch_size_row(

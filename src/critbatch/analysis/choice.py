@@ -13,6 +13,7 @@ from .grid import Grid, Track
 
 BY_STEPS = "fewest steps to target"
 BY_METRIC = "best metric at the end of the run (no learning rate reached the target with enough seeds)"
+COARSE = 0.7  # log steps: twice as many
 ENOUGH = 0.5  # of the seeds, that have to reach the target for a learning rate to count
 
 
@@ -57,6 +58,14 @@ class Choice:
         """
         return _means(self.scores, self.bounds, weights)
 
+    def is_coarse(self) -> bool:
+        """Return whether both neighbours of the best rate take more than twice its steps: much may lie between them."""
+        if self.best is None or self.criterion != BY_STEPS or not 0 < self.best < len(self.rates) - 1:
+            return False
+        means = self.means(np.ones((1, self.scores.shape[1])))[0]
+        beside = means[[self.best - 1, self.best + 1]] - means[self.best]
+        return bool(np.isfinite(beside).all() and (beside > COARSE).all())
+
     def error(self) -> float:
         """Return the standard error of a mean score, pooled over the rates that every seed finished; 0 if not known."""
         whole = self.scores[np.isfinite(self.scores).all(-1)]
@@ -64,9 +73,10 @@ class Choice:
         return float(np.sqrt(whole.var(axis=-1, ddof=1).mean() / count)) if len(whole) and count > 1 else 0.0
 
     def least_bound(self) -> float | None:
-        """Return log steps that every learning rate needs more of, where none reached the target; None if not known."""
-        whole = ~np.isinf(np.where(np.isnan(self.bounds), self.scores, 0.0)).any(-1) & (~np.isnan(self.bounds)).any(-1)
-        return float(np.nanmin(self.bounds[whole])) if whole.any() else None
+        """Return log steps that every learning rate needs at least in the mean, where few runs arrived; None if not known."""
+        known = np.where(np.isnan(self.bounds), self.scores, self.bounds)
+        whole = ~np.isinf(known).any(-1) & (~np.isnan(self.bounds)).any(-1)
+        return float(np.nanmean(known[whole], axis=-1).min()) if whole.any() else None
 
 
 def _means(scores: np.ndarray, bounds: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ MANY_TESTS = 10_000
 def equivalence_margin(facts: TaskFacts) -> tuple[float, bool]:
     """Return within which difference test metrics count as the same, and whether that is a share of the best one's.
 
-    Fixed before any data are seen: the task's own where it names one; else half a percentage point of accuracy with
-    10,000 test examples or more, one with fewer; 2% of any other metric.
+    The rule is fixed before any data are seen: the user's own number where there is one; else half a percentage point
+    of accuracy with 10,000 test examples or more, one with fewer; 2% of the best mean of any other metric.
     """
     if facts.equivalence_margin is not None:
         return facts.equivalence_margin, False

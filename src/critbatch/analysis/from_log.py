@@ -11,7 +11,7 @@ from ..log import Log
 from ..record import Ending
 from ..scaling_rule import ScalingRule
 from ..statistics.resampling import Group, replicate_estimate
-from .batch_sizes import MISSED
+from .batch_sizes import MISSED, not_compared
 from .choice import Choice
 from .comparison import fewest
 from .definitions import definitions, regime_of, regimes
@@ -40,7 +40,13 @@ def with_steps(log: Log, target: float | None, direction: str) -> Log:
             f"The log holds curves ({seen.min():.4g} to {seen.max():.4g}): say with --target what counts as arrived, for "
             "example --target '>0.9' or --target '<0.5'."
         )
-    return Log(runs=runs_of_curves(log.curves, target, direction), columns=log.columns, notes=log.notes)
+    runs = runs_of_curves(log.curves, target, direction)
+    if (runs["steps"] <= 1).all() and runs["reached"].all():
+        raise ValueError(
+            f"`--target`: every run is {direction} {target} from its first look on. Is it the other side that counts? Write "
+            "'<' or '>' before the number."
+        )
+    return Log(runs=runs, columns=log.columns, notes=log.notes)
 
 
 def assemble_log(
@@ -79,7 +85,7 @@ def assemble_log(
         claims=(),
         cells=(),
         curves=(),
-        warnings=(*log.notes, *_warnings(choices)),
+        warnings=(*log.notes, *_warnings(choices), *_of_summaries(log)),
         target_winners=_winners(choices, level) if paired else {},
         critical_batch_sizes=definitions(fit, joint, ()),
         regimes=known,
@@ -181,10 +187,20 @@ def _winners(choices: dict[int, Choice], level: float) -> dict[str, Winner]:
         if one.best is not None and np.isfinite(one.scores[one.best]).all()
     }  # fmt: skip
     examples = {size: size * values for size, values in steps.items()}
+    partly = [size for size, one in choices.items() if one.best is not None and size not in steps]
     return {
-        unit: fewest(values, definition=f"{unit} to target", level=level)
+        unit: not_compared(fewest(values, definition=f"{unit} to target", level=level), partly)
         for unit, values in (("steps", steps), ("examples", examples))
     }
+
+
+def _of_summaries(log: Log) -> list[str]:
+    if log.summaries is None or log.summaries["learning_rate"].null_count() == len(log.summaries):
+        return []
+    return [
+        "of several learning rates the lowest mean was taken at each batch size: a little too good, and nothing is said of "
+        "learning rates; a table with a row for each run can be read in full"
+    ]
 
 
 def _warnings(choices: dict[int, Choice]) -> list[str]:
@@ -193,6 +209,12 @@ def _warnings(choices: dict[int, Choice]) -> list[str]:
     found = []
     if edges:
         found.append(f"the best learning rate is at the edge of its grid for batch size {', '.join(map(str, edges))}")
+    coarse = [size for size, one in choices.items() if one.is_coarse()]
+    if coarse:
+        found.append(
+            f"the learning rates at batch size {', '.join(map(str, coarse))} are so far apart that the neighbours of the best take "
+            "more than twice its steps: a better one may lie between them"
+        )
     if unknown:
         found.append(
             "each batch size has one learning rate: where it was not tuned anew, its steps are too many and the critical "

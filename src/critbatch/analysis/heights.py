@@ -56,14 +56,36 @@ def heights(choices: Mapping[int, Choice], *, paired: bool = True) -> Heights:
     weights, groups = leave_one_out(counts, paired=paired) if known else ([], ())
     usable = not known or (min(counts) > 1 if paired else bool(groups))
     how = "delete-one-seed jackknife" if paired else "delete-one-seed jackknife within batch sizes"
+    logs = _logs(list(known.values()), weights)
+    if groups and not paired:
+        logs, groups = _with_single_runs(logs, groups, list(known.values()))
     return Heights(
         np.array(list(known), dtype=float),
-        _logs(list(known.values()), weights),
+        logs,
         np.array([not _bottom(one) for one in known.values()], dtype=bool),
         groups if usable else (),
         min(counts, default=0) if paired else sum(counts),
         f"{how}, Student t",
     )
+
+
+def _with_single_runs(
+    logs: np.ndarray, groups: tuple[Group, ...], known: list[Choice]
+) -> tuple[np.ndarray, tuple[Group, ...]]:
+    """Return replicates with one more for each batch size of a single run: moved by what runs elsewhere scatter."""
+    rows = [one.scores[one.best][np.isfinite(one.scores[one.best])] for one in known if one.best is not None]
+    repeats = [row for row in rows if len(row) > 1]
+    degrees = sum(len(row) - 1 for row in repeats)
+    if not degrees:
+        return logs, groups
+    spread = float(np.sqrt(sum(((row - row.mean()) ** 2).sum() for row in repeats) / degrees))
+    for place, one in enumerate(known):
+        if one.scores.shape[1] == 1:
+            moved = logs[:1].copy()
+            moved[0, place] += spread
+            groups += (Group(slice(len(logs), len(logs) + 1), 1.0, float(degrees), about_mean=False),)
+            logs = np.vstack([logs, moved])
+    return logs, groups
 
 
 def drawn(choices: Mapping[int, Choice], draws: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -114,12 +136,16 @@ def from_summaries(sizes: np.ndarray, means: np.ndarray, spreads: np.ndarray, co
         counts: Runs.
     """
     variances = np.log1p((np.nan_to_num(spreads.astype(float)) / means) ** 2)
+    given = (counts > 1) & (variances > 0)
+    degrees = float((counts - 1)[given].sum())
+    pooled = float((variances * (counts - 1))[given].sum() / degrees) if degrees else 0.0
+    variances = np.where(given, variances, pooled)  # where none is given, runs scatter as they do elsewhere
     logs = np.log(means.astype(float)) - variances / 2
     errors = np.sqrt(variances / counts)
     groups = tuple(
-        Group(slice(place, place + 1), 1.0, float(count - 1), about_mean=False)
-        for place, (count, error) in enumerate(zip(counts, errors, strict=True), start=1)
-        if count > 1 and error > 0
+        Group(slice(place, place + 1), 1.0, float(count - 1) if own else degrees, about_mean=False)
+        for place, (count, own) in enumerate(zip(counts, given, strict=True), start=1)
+        if degrees
     )
     found = Heights(
         sizes.astype(float), _shifted(logs, errors), np.zeros(len(sizes), bool), groups, int(counts.sum()), SUMMARISED

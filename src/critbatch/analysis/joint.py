@@ -12,6 +12,7 @@ from ..statistics.resampling import leave_one_out, replicate_estimate
 from .choice import BY_STEPS, Choice
 
 FEWEST_SIZES = 4
+PARAMETERS = 5
 WIDTH = 0.5  # of the weights, in log steps above the best
 UPHILL = 1.5  # log steps above the best beyond which no parabola is trusted
 METHOD = "least squares of log S(B, learning rate) over all cells, delete-one-seed jackknife, Student t"
@@ -52,6 +53,9 @@ def joint_fit(choices: Mapping[int, Choice], *, paired: bool = True, level: floa
         return None
     weights, groups = leave_one_out(counts, paired=paired and len(set(counts)) == 1)
     cells = _cells(used, weights)
+    largest = max((cells.sizes == size).sum() for size in np.unique(cells.sizes))
+    if len(cells.sizes) - largest < PARAMETERS or not np.isfinite(cells.logs).all():
+        return None
     start = _start(cells)
     first = _solve(cells, cells.logs[0], start)
     found = np.array([first] + [_solve(cells, row, first) for row in cells.logs[1:]])

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -32,13 +33,19 @@ def runs_of_curves(curves: pl.DataFrame, target: float, direction: str) -> pl.Da
         "run", "batch_size", "learning_rate", "seed", maintain_order=True
     ):
         steps, values = run["step"].to_numpy().astype(float), run["metric"].to_numpy().astype(float)
-        at = crossing(steps, values, target, direction)
+        at = crossing(steps, values, target, direction) or _at_its_end(steps, values, target, direction)
         lost = not np.isfinite(values[-1])
         seen = last_short(steps, values, target, direction) if at is None else at
         rows.append((*facts, max(seen, 1.0), at is not None, lost and at is None))
     names = ("batch_size", "learning_rate", "seed", "steps", "reached", "diverged")
     kinds = (pl.Int64, pl.Float64, pl.String, pl.Float64, pl.Boolean, pl.Boolean)
     return pl.DataFrame(rows, schema=dict(zip(names, kinds, strict=True)), orient="row")
+
+
+def _at_its_end(steps: np.ndarray, values: np.ndarray, target: float, direction: str) -> float | None:
+    """Return when a run passed the target whose log ends there: whoever stops at the target shows no look beyond it."""
+    beyond = steps[-1] * (1 + 1e-9 * np.arange(1, 4))
+    return crossing(np.append(steps, beyond), np.append(values, np.repeat(values[-1], 3)), target, direction)
 
 
 def choices_of_runs(runs: pl.DataFrame) -> tuple[dict[int, Choice], bool]:
@@ -137,9 +144,19 @@ def fit_steps_to_target(
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1 or not lengths["batch_size"]:
         raise ValueError(f"`fit_steps_to_target`: needs columns of one length, at least 1, got {lengths}.")
-    wrong = [one for one in (*columns["batch_size"], *columns["steps"]) if not (math.isfinite(one) and one > 0)]
+    numbers = (*columns["batch_size"], *columns["steps"], *columns.get("learning_rate", ()))
+    wrong = [one for one in numbers if not (math.isfinite(one) and one > 0)]
     if wrong:
-        raise ValueError(f"`fit_steps_to_target`: batch sizes and steps must be above 0 and finite, got {wrong[:5]}.")
+        raise ValueError(
+            f"`fit_steps_to_target`: batch sizes, steps and learning rates must be above 0 and finite, got {wrong[:5]}."
+        )
+    if seed is not None:
+        rates = columns.get("learning_rate", [0.0] * len(columns["seed"]))
+        runs = Counter(zip(columns["batch_size"], rates, columns["seed"], strict=False))
+        if twice := [run for run, count in runs.items() if count > 1]:
+            raise ValueError(
+                f"`fit_steps_to_target`: (batch size, learning rate, seed) occur twice: {twice[:3]}. Give each run its own seed."
+            )
     count = lengths["batch_size"]
     absent = {
         "learning_rate": [None] * count,

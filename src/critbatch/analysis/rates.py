@@ -71,7 +71,7 @@ def plateau(choice: Choice, *, level: float = 0.95) -> tuple[float, ...]:
 
     Source: Hsu (1984), Annals of Statistics 12, 1136-1144; the paired form is ours.
     """
-    if choice.best is None or choice.scores.shape[1] < 2:
+    if choice.best is None or choice.scores.shape[1] < 2 or np.isnan(choice.rates).any():
         return ()
     rivals = max(len(choice.rates) - 1, 1)
     each = 1 - 2 * (1 - level) / rivals  # one-sided

@@ -1,5 +1,6 @@
 """Whether the hyperbola is the right shape: other curves through the same points, and a free sharpness of the bend."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import final
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from ..curve import Curve, Shape
 from ..curves.broken_stick import BrokenStick
-from ..curves.generalised_hyperbola import GeneralisedHyperbola
+from ..curves.generalised_hyperbola import LARGEST_SHARPNESS, GeneralisedHyperbola
 from ..curves.power_law import PowerLaw
 from ..estimate import Estimate
 from ..statistics.information import aicc
@@ -19,6 +20,7 @@ RIVALS: dict[str, Curve] = {
 }  # fmt: skip
 FEWEST_SIZES = 5
 SHARPNESS = "g of S(B) = S_min (1 + (B_c/B)^g)^(1/g): 1 is the hyperbola, larger a sharper bend"
+LIMIT, ROUNDING = 0.99, 1e-3  # of the sharpest bend; of the sharpness of an exact hyperbola
 DECISIVE = 4.0  # in AICc
 
 
@@ -46,7 +48,7 @@ def shapes(found: Heights, coefficients: np.ndarray, curve: Curve, *, level: flo
     """
     seen = ~found.censored
     sizes, logs = found.sizes[seen], found.logs[:, seen]
-    if len(sizes) < FEWEST_SIZES:
+    if len(sizes) < FEWEST_SIZES or not np.isfinite(logs).all() or np.ptp(logs[0]) == 0:
         return Compared()
     residuals, count = _observations(logs, found)
     table = {"hyperbola": (curve, coefficients[:1])} | {
@@ -82,16 +84,20 @@ def _squares(curve: Curve, sizes: np.ndarray, coefficients: np.ndarray, logs: np
 
 def _sharpness(found: Heights, sizes: np.ndarray, logs: np.ndarray, level: float) -> Estimate:
     values = np.log(RIVALS["generalised hyperbola"].fit(sizes, np.exp(logs))[:, 2])
-    return replicate_estimate(
+    found_one = replicate_estimate(
         values, found.groups, level=level, count=found.count, unit="dimensionless",
         method=f"least squares in logarithms, {found.method}", definition=SHARPNESS, logarithmic=True,
     )  # fmt: skip
+    if found_one.value is not None and found_one.value > LIMIT * LARGEST_SHARPNESS:
+        return dataclasses.replace(found_one, high=None)
+    return found_one
 
 
 def _verdict(sharpness: Estimate, rows: tuple[Shape, ...]) -> str | None:
     best, own = rows[0], next(row for row in rows if row.name == "hyperbola")
-    if sharpness.low is not None and sharpness.high is not None and not sharpness.low <= 1 <= sharpness.high:
-        return f"the bend is {'sharper' if sharpness.low > 1 else 'softer'} than a hyperbola's: sharpness {sharpness.brief()}"
+    low, high = sharpness.low or 0.0, sharpness.high or np.inf
+    if sharpness.value is not None and (low > 1 + ROUNDING or high < 1 - ROUNDING):
+        return f"the bend is {'sharper' if low > 1 else 'softer'} than a hyperbola's: sharpness {sharpness.brief()}"
     if own.delta > DECISIVE:
         return f"a {best.name} describes steps to target better (AICc lower by {own.delta:.1f})"
     return None

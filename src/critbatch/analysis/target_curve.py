@@ -25,6 +25,7 @@ SQUARES = "weighted least squares of S on 1/B"
 FEWEST_SIZES = 4
 SIDE = 3.0  # batch sizes are needed this factor below and above the critical one
 DRAWS = 1000
+NOTHING = 1e-9  # of the fewest steps seen: an S_min below is 0 but for rounding
 FLAT = "steps to target do not fall with the batch size: the target is too easy, or the hyperbola does not fit"
 
 
@@ -123,7 +124,7 @@ def _coefficient(name: str, unit: str, values: np.ndarray, found: Heights, facts
     half = margin_of(values, found.groups, facts["level"])
     definition = DEFINITIONS[name]
     if values[0] - half <= 0 or values.min() <= 0:
-        bound = max(float(values[0] + half), 0.0)
+        bound = max(float(values[0] + half), 0.0) if np.isfinite(half) else None
         reason = f"not told apart from 0 (fitted {values[0]:.3g})"
         return Estimate.missing(reason, unit=unit, definition=definition, high=bound, **facts)
     return replicate_estimate(np.log(values), found.groups, unit=unit, definition=definition, logarithmic=True, **facts)
@@ -133,7 +134,8 @@ def _critical(found: Heights, coefficients: np.ndarray, level: float) -> tuple[E
     s_min, e_min = coefficients[0, :2]
     matrix, degrees = covariance(coefficients[:, [1, 0]], found.groups)
     low, high = ratio_set(float(e_min), float(s_min), matrix, degrees=degrees, level=level)
-    value = float(e_min / s_min) if min(s_min, e_min) > 0 else None
+    resolvable = min(s_min, e_min) > 0 and s_min > NOTHING * np.exp(found.logs[0].min())
+    value = float(e_min / s_min) if resolvable else None
     reason = FLAT if e_min <= 0 else _unidentified(found.sizes, value, low, high)
     method = f"{SQUARES}, {found.method}, Fieller"
     facts = {"unit": "examples", "definition": DEFINITIONS["critical"], "level": level, "count": found.count}

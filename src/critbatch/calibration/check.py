@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from scipy.special import betaincinv
@@ -37,6 +37,13 @@ class Check:
     passed: bool
     count: int
     detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as JSON types; None for what is not finite."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in vars(self).items()
+        }
 
 
 def exactly(kind: str, name: str, truth: float, estimate: float, *, tolerance: float, detail: str) -> Check:
@@ -73,7 +80,9 @@ def covers(kind: str, name: str, hits: np.ndarray, *, detail: str = "", gate: bo
     far_low, far_high = binomial(int(np.sum(hits)), count, level=CERTAINTY)
     inside = COVERAGE[0] <= share <= COVERAGE[1]
     passed = not gate or inside or (count < 1000 and far_low <= COVERAGE[1] and far_high >= COVERAGE[0])
-    words = "92 to 97 %" if gate else "reported, not judged"
+    words = "reported, not judged"
+    if gate:
+        words = "92 to 97 %" if count >= 1000 else f"92 to 97 %, as far as {count} studies tell"
     return Check(
         kind, f"coverage: {name}", 0.95, share, low, high, passed, count, "; ".join(filter(None, (words, detail)))
     )

@@ -67,6 +67,10 @@ def _coefficients(instrument: Instrument, name: str, world: SweepWorld, studies:
         known = dict(zip(truths, (fit.s_min, fit.e_min, fit.critical_batch_size), strict=True))
         hits.append([holds(known[one].low, known[one].high, truth) for one, truth in truths.items()])
         valued += fit.identified
+    answered = np.arange(studies) < valued
+    yield at_least(
+        KIND, f"a critical batch size is found, {name}", 0.9, answered, detail="batch sizes on both sides of the bend"
+    )
     detail = f"{name}, 6 batch sizes, 7 learning rates; identified in {100 * valued / studies:.0f} %"
     for one, column in zip(truths, np.array(hits).T, strict=True):
         yield covers(KIND, f"{one}, {name}", column, detail=detail)

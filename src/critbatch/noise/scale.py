@@ -107,6 +107,11 @@ def _ratio(
             method=method,
             **facts,
         )
+    if top.mean() <= 0:
+        return Estimate.missing(
+            f"tr(Sigma) came out at {top.mean():.3g}, not above 0: no noise is seen in {len(top)} measurements",
+            high=max(found.high, 0.0), method=method, **facts,
+        )  # fmt: skip
     value = float(top.mean() / bottom.mean())
     return Estimate(value=value, low=found.low or 0.0, high=found.high, method=f"ratio of means, {method}", **facts)
 

@@ -9,6 +9,7 @@ from scipy.special import bdtr, stdtr, stdtrit
 
 POWER = 0.8
 DRAWS = 2000
+ROUNDING = 1e-12  # of the differences: a spread below is none
 
 
 @final
@@ -60,6 +61,8 @@ def paired_difference(
     if count < 2:
         return Difference(mean, None, None, None, None, 1.0, sign_p, 1.0, None, count)
     error = float(values.std(ddof=1)) / count**0.5
+    if error < ROUNDING * np.abs(values).max():
+        error = 0.0
     free = count - 1
     half = float(stdtrit(free, (1 + level) / 2)) * error
     drawn = _bootstrap_t(values, level) if bootstrap and count > 3 and error > 0 else (None, None)

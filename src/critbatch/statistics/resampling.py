@@ -56,7 +56,8 @@ def leave_one_out(counts: Sequence[int], *, paired: bool) -> tuple[list[np.ndarr
     found, groups, start = [], [], 1
     for count in counts:
         weights = np.ones((total, count))
-        weights[start : start + count] -= np.eye(count)
+        if count > 1:
+            weights[start : start + count] -= np.eye(count)
         found.append(weights)
         if count > 1:
             groups.append(Group(slice(start, start + count), (count - 1) / count, count - 1))

@@ -12,24 +12,26 @@ def worse_sides(scores: np.ndarray, best: int | None = None) -> tuple[bool, bool
     """Return whether a candidate below, and one above the best is worse than it by more than one standard error.
 
     The difference is paired by seed. A candidate that diverged or never got there (infinite score) is worse; one that
-    has a missing score (NaN) says nothing.
+    shares fewer than two seeds with the best (NaN: no run) says nothing.
 
     Args:
         scores: Shape (candidate, seed), in the order of the candidates, lower is better.
         best: Index of the best candidate; the default is the one with the lowest mean.
     """
     filled = np.where(np.isnan(scores), np.inf, scores)
+    enough = min(2, scores.shape[1])
     best = int(np.argmin(filled.mean(-1))) if best is None else best
     if not np.isfinite(filled[best]).any():
         return False, False
     there = np.isfinite(filled[best])
 
     def worse(other: int) -> bool:
-        if np.isnan(scores[other]).any():
+        both = there & ~np.isnan(scores[other])
+        if both.sum() < enough:
             return False
-        if not np.isfinite(filled[other][there]).all():
+        if not np.isfinite(filled[other][both]).all():
             return True
-        difference = filled[other][there] - filled[best][there]
+        difference = filled[other][both] - filled[best][both]
         error = difference.std(ddof=1) / len(difference) ** 0.5 if len(difference) > 1 else 0.0
         return bool(difference.mean() > error)
 

@@ -64,4 +64,5 @@ def _by_expectation(known: np.ndarray, there: np.ndarray, cut: np.ndarray, weigh
         left = np.where(cut, scale**2 * np.clip(1 + z * ratio - ratio**2, 0, 1), 0.0)
         means = (shares * filled).sum(-1) / np.maximum(counts, 1e-300)
         spread = np.sqrt((shares * ((filled - means[..., None]) ** 2 + left)).sum((-1, -2)) / free)
-    return np.where(usable & (observed.sum(-1) > 0), means, np.inf)
+    bounds = (shares * finite).sum(-1) / np.maximum(counts, 1e-300)  # of replicates in which nothing arrived
+    return np.where(usable & (counts > 0), np.where(observed.sum(-1) > 0, means, bounds), np.inf)

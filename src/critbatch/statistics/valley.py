@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 
 WIDTH = 0.2  # of the weights, in log steps: a candidate that takes 1.22 times as many steps has weight 0.61
+LEAST_WEIGHT = 0.02  # of the best one's neighbours
 HALF_WAY = 0.5  # to a neighbour: beyond it, that one would be the best
 RIDGE = 1e-9
 
@@ -59,6 +60,10 @@ def valley(positions: np.ndarray, scores: np.ndarray, *, width: float = WIDTH) -
     x = (positions - positions[best][:, None]) / spacing
     above = scores - lowest[:, None]
     weights = np.where(np.isfinite(scores), np.exp(-0.5 * (np.where(np.isfinite(above), above, 0.0) / width) ** 2), 0.0)
+    for side in (left, right):  # on a coarse grid the neighbours lie high, and the parabola still has to pass near them
+        weights[rows, side] = np.where(
+            np.isfinite(scores[rows, side]), np.maximum(weights[rows, side], LEAST_WEIGHT), 0.0
+        )
     constant, slope, bend = _parabola(x, np.where(weights > 0, above, 0.0), weights)
     curved = (bend > 0) & (np.isfinite(scores).sum(-1) >= 3)
     bent = np.where(curved, bend, 1.0)
