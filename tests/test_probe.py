@@ -27,7 +27,7 @@ def test_a_probe_is_one_json_document():
 def test_a_probe_is_shown_on_a_screen():
     done = command("probe", "digits", "--batch-sizes", SIZES, "--repeats", "10", "--no-memory")
     assert done.returncode in (0, 3), done.stderr
-    for words in ("examples a", "fixed time of a step", "half of full speed", "micro-batches"):
+    for words in ("examples", "fixed time of a step", "half of full speed", "micro-batches"):
         assert words in done.stdout
 
 
