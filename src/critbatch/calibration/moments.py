@@ -17,6 +17,7 @@ DEVIATIONS = np.array([1.0, 0.5, 2.0, 0.3, 0.8, 0.1])
 LEVELS = (
     (1, 10, 20),
     (10, 10, 20),
+    (50, 10, 20),
     (10, 1000, 20),
     (50, 1000, 200),
 )  # noise scale / batch size, dimension, measurements
