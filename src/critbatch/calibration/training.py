@@ -43,7 +43,7 @@ def checks(instrument: Instrument, runs: int, engine: Engine = "population") -> 
     yield from _engines(
         (SGD(momentum=0.9, nesterov=True, weight_decay=1e-3), 0.05), *([(Adam(), 0.01)] if runs > FEW else [])
     )
-    yield from _end_to_end(instrument, seeds=10)
+    yield from _end_to_end(instrument, seeds=10 if runs > FEW else 6)
 
 
 def _quadratic() -> Task:
