@@ -47,9 +47,13 @@ def test_a_single_run_among_repeated_ones_gets_the_scatter_of_the_others():
 def test_two_seeds_of_which_one_did_not_arrive():
     draw = np.random.default_rng(0)
     world = SweepWorld(seeds=2, budget=2000.0)
-    for _ in range(30):
+    hits = []
+    for _ in range(60):
         fit = fit_curve(choices_of(world, draw), Hyperbola())
         json.dumps(to_json(fit), allow_nan=False)
+        one = fit.critical_batch_size
+        hits.append((one.low or 0) <= world.critical_batch_size <= (one.high or np.inf))
+    assert np.mean(hits) >= 0.85
 
 
 def test_batch_sizes_without_a_standard_deviation_take_that_of_the_others():
