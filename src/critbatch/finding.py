@@ -13,7 +13,10 @@ SCHEMA_VERSION = 1
 @final
 @dataclass(frozen=True)
 class TaskFacts:
-    """What has to be known about a task to read its evidence without the task; None for what a log does not say."""
+    """What has to be known about a task to read its evidence without the task; None for what a log does not say.
+
+    `is_bed` marks a test bed of the claims, of which it is known where good learning rates lie.
+    """
 
     name: str
     revision: str
@@ -29,6 +32,7 @@ class TaskFacts:
     target_direction: Literal["above", "below"] | None
     target_origin: str
     equivalence_margin: float | None = None
+    is_bed: bool = False
 
 
 @final

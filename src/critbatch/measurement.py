@@ -41,6 +41,7 @@ class Snapshot:
     """The state of a run at one look. `model` is a copy: a measurement may do with it what it likes.
 
     `inputs` and `targets` are the training set, and `population` its size; or fresh examples, and None, for a stream.
+    `task.initialise(seed)` is the model that the run started from.
     `gradient_sums` is the engine's own way, where it has one, to add up gradients of single examples and their squared
     norms, given inputs and targets: the same numbers as from `model`, but faster.
     """
@@ -53,6 +54,7 @@ class Snapshot:
     batch_size: int
     learning_rate: float
     generator: torch.Generator
+    seed: int = 0
     gradient_sums: GradientSums | None = None
 
 

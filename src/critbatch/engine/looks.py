@@ -120,6 +120,7 @@ class Looks:
             batch_size=self.run.batch_size,
             learning_rate=self.run.learning_rate,
             generator=generator(self.run.seed, f"measuring {name}", progress.step),
+            seed=self.run.seed,
             gradient_sums=sums,
         )
         return measurement.measure(snapshot)
