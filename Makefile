@@ -2,13 +2,15 @@
 # make test    everything that has to hold before a merge       make docs    write docs/cli.md anew
 # make bench   timings beside the peers                         make clean   remove what was made
 # make calibration   docs/calibration.md anew: many minutes
+# make claims   every claim at full scale, and docs/claims.md: up to hours; goes on where it was stopped
+# make claims-power   docs/claims-power.md anew: many minutes
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: demo test lint unit end-to-end bench docs calibration clean
+.PHONY: demo test lint unit end-to-end bench docs calibration claims claims-power clean
 
 demo: .venv/ready
 	@$(BIN)/critbatch demo
@@ -63,6 +65,13 @@ docs: .venv/ready
 
 calibration: .venv/ready
 	@$(BIN)/python docs/generate_calibration.py > .venv/calibration.md && mv .venv/calibration.md docs/calibration.md
+
+claims: .venv/ready
+	@$(BIN)/critbatch claims run --all --scale full --out critbatch-results/claims --archive docs/evidence || [ $$? -eq 3 ]
+	@$(BIN)/python docs/generate_claims.py
+
+claims-power: .venv/ready
+	@$(BIN)/python docs/generate_claims_power.py > .venv/claims-power.md && mv .venv/claims-power.md docs/claims-power.md
 
 clean:
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist critbatch-results

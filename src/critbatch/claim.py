@@ -110,6 +110,17 @@ class Verdict:
 
 
 @final
+@dataclass(frozen=True)
+class Seen:
+    """A run of somebody's sweep, known by what a grid needs of it."""
+
+    id: str
+    batch_size: int
+    learning_rate: float
+    seed: int
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Exhibit:
     """The evidence for one claim, in the order in which the claim asked for it.
@@ -123,7 +134,7 @@ class Exhibit:
 
     scale: Scale
     facts: Mapping[str, TaskFacts]
-    arms: Mapping[str, tuple[Run, ...]]
+    arms: Mapping[str, tuple[Run | Seen, ...]]
     evidence: Evidence
 
 
@@ -149,7 +160,6 @@ class Claim(ABC):
         why_not_yours: Why it cannot be tried on a user's own task; empty if it can.
         reads_sweep: Whether any sweep of batch size x learning rate x seed, with plain SGD and a constant schedule, is
             evidence for it: its one arm is then called "sweep".
-        side: "optimization" of what is compared; see `about`.
     """
 
     id: ClassVar[str]

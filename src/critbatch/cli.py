@@ -1,23 +1,33 @@
 """The command line: arguments to calls, results to stdout, the rest to stderr. No logic."""
 
 import contextlib
-import json
-import os
-import shlex
-import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .claim_commands import claims
+from .terminal import (
+    CORES,
+    FAILED,
+    NO_ANSWER,
+    OK,
+    Device,
+    EngineName,
+    ExecutorName,
+    Json,
+    Out,
+    Quiet,
+    StoreUrl,
+    Workers,
+    command_line,
+    orderly,
+    print_json,
+)
+
 if TYPE_CHECKING:
     from .job import Result
     from .task import Task
-
-CORES = os.cpu_count() or 1
-OK, FAILED, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="critbatch",
@@ -28,6 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Exit codes: 0 ok, 1 a run failed, 2 usage, 3 finished but no answer in the data, 130 interrupted.",
 )
+
+app.add_typer(claims, name="claims")
 
 TaskName = Annotated[
     str, typer.Argument(metavar="TASK", help="A name from `critbatch tasks`, path/to/file.py:name, or module:name.")
@@ -60,15 +72,7 @@ Margin = Annotated[
     float | None, typer.Option(help="Differences of the test metric that count as none. Default: 0.01 of accuracy, 2%.")
 ]
 Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
-Device = Annotated[str, typer.Option(help="As torch spells it: cpu, cuda, cuda:1.")]
-EngineName = Annotated[str, typer.Option(help="auto, population (compiled) or sequential (the plain loop).")]
-ExecutorName = Annotated[str, typer.Option(help="serial or processes.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes of one thread each.", show_default="number of cores")]
-StoreUrl = Annotated[str, typer.Option(help="Where runs are kept: a path or a database URL. Default: OUT/runs.db.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for result.json, report.html and runs.db.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many runs and how long; train (nearly) nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the screen.")]
-Quiet = Annotated[bool, typer.Option("--no-progress", "-q", help="No progress bar.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -326,29 +330,3 @@ def finish(found: "Result", folder: Path | None, *, as_json: bool) -> None:
     if found.finding.endings["FAILED"]:
         raise typer.Exit(FAILED)
     raise typer.Exit(OK if found.recommendation else NO_ANSWER)
-
-
-def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document with sorted keys."""
-    typer.echo(json.dumps({"schema_version": 1} | document, indent=2, sort_keys=True, allow_nan=False))
-
-
-def command_line() -> str:
-    """Return the command that is running, as it would be typed again."""
-    return shlex.join(["critbatch", *sys.argv[1:]])
-
-
-@contextlib.contextmanager
-def orderly() -> Iterator[None]:
-    """Turn errors into one line on stderr and the right exit code; CRITBATCH_DEBUG=1 shows where they came from."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"\nStopped; every finished run is kept. Go on with:\n  {command_line()}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except (ValueError, TypeError, OSError) as error:
-        if os.environ.get("CRITBATCH_DEBUG"):
-            raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(USAGE) from None

@@ -1,5 +1,6 @@
 """What can be looked at while a run trains, and when."""
 
+import bisect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -35,6 +36,19 @@ def look_steps(per_decade: int = LOOKS_PER_DECADE, most: int = MOST_LOOKS) -> li
     return steps
 
 
+def measured_steps(per_decade: int) -> frozenset[int]:
+    """Return the looks at which a measurement is taken: the first at or after each of `look_steps(per_decade)`.
+
+    Two grids of looks share few steps unless one density divides the other, and runs are looked at on one grid alone.
+
+    Args:
+        per_decade: Measurements per factor of ten in steps, at least 1.
+    """
+    looks = look_steps()
+    wanted = (step for step in look_steps(min(per_decade, LOOKS_PER_DECADE)) if step <= looks[-1])
+    return frozenset(looks[bisect.bisect_left(looks, step)] for step in wanted)
+
+
 @final
 @dataclass(frozen=True)
 class Snapshot:
@@ -65,6 +79,11 @@ class Measurement(ABC):
     @abstractmethod
     def looks_per_decade(self) -> int:
         """Return how often to measure, in looks per factor of ten in steps."""
+
+    @property
+    def at_the_end(self) -> bool:
+        """Return whether to measure besides at the look with which a run ends, unless it ends by diverging."""
+        return False
 
     @property
     @abstractmethod

@@ -52,6 +52,32 @@ class Optimizer(ABC):
             coefficients: Scalar tensors of the values that the method `coefficients` returns.
         """
 
+    def update_all(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        slots: Sequence[Sequence[Tensor]],
+        coefficients: Sequence[Tensor],
+    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Return all parameters and their slots after a step: `update` of each, unless a rule looks at their order.
+
+        Args:
+            parameters: In the model's order, those without a gradient left out.
+            gradients: One for each parameter.
+            slots: One list for each parameter.
+            coefficients: As `update` has them.
+        """
+        moved = [
+            self.update(one, gradient, kept, coefficients)
+            for one, gradient, kept in zip(parameters, gradients, slots, strict=True)
+        ]
+        return [one for one, _ in moved], [kept for _, kept in moved]
+
+    @property
+    def cycle(self) -> int:
+        """Return after how many steps the rule repeats itself: 1 unless it counts steps."""
+        return 1
+
 
 def check_clip_norm(optimizer: Optimizer) -> None:
     """Do nothing if the optimizer's `clip_norm` can be used.

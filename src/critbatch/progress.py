@@ -18,7 +18,7 @@ from .statistics.censoring import crossing
 class Bar:
     """Runs done, time to finish and the leader so far, on stderr. A context manager and a `study.Watcher`."""
 
-    def __init__(self, facts: TaskFacts, console: Console | None = None) -> None:
+    def __init__(self, facts: TaskFacts | None, console: Console | None = None) -> None:
         self.facts = facts
         self.console = console or Console(stderr=True)
         self.live = self.console.is_terminal or self.console.is_jupyter
@@ -71,7 +71,12 @@ class Bar:
 
     def _lead(self, result: RunResult) -> None:
         facts = self.facts
-        if facts.target_quantity is None or facts.target_value is None or facts.target_direction is None:
+        if (
+            facts is None
+            or facts.target_quantity is None
+            or facts.target_value is None
+            or facts.target_direction is None
+        ):
             return
         seen = result.records.filter(pl.col("quantity") == facts.target_quantity)
         steps, values, seconds = (seen[name].to_numpy() for name in ("step", "value", "seconds"))

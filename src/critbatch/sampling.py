@@ -21,9 +21,14 @@ class Sampling(ABC):
     into batches of different sizes.
     """
 
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """Return the epochs from which on batches may have sizes that were not there before; the first is 0."""
+        return (0,)
+
     @abstractmethod
     def epoch(
-        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator
+        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator, number: int = 0
     ) -> Iterator[torch.Tensor]:
         """Yield the index batches of one epoch (CPU, int64).
 
@@ -32,6 +37,7 @@ class Sampling(ABC):
             batch_size: Examples per step, at most `train_size`.
             order: A fresh generator for this epoch.
             base: A generator that starts alike in every epoch of the run.
+            number: Of the epoch, from 0.
         """
 
 

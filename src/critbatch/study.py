@@ -20,6 +20,8 @@ from .analysis.choice import Choice
 from .budget import Budget
 from .budgets.longest import Longest
 from .budgets.seconds import Seconds
+from .claim import verdict_json
+from .claims import registry
 from .curves.hyperbola import Hyperbola
 from .data import Examples
 from .design import MOST_EXTENSIONS, Design
@@ -27,6 +29,7 @@ from .engine.population import Engine, look_seconds, survey, train
 from .execute import execute
 from .executor import Executor
 from .finding import Finding, TaskFacts
+from .judging.sweep import exhibit_of_sweep
 from .measurement import look_steps
 from .measurements.noise_moments import NoiseMoments
 from .plan import Plan, Run, RunResult
@@ -109,23 +112,9 @@ class Progress:
 
     def run(self, stage: str, more: Plan) -> Evidence:
         """Train what the store lacks of `more` and return the evidence of `more`."""
-        shop = self.workshop
         self.plan += more
-        shop.store.put_study(self.study())
-        cost = functools.partial(expected_cost, train_size=len(self.task.train), engine=shop.engine)
-        done = shop.store.finished(one.id for one in more.runs)
-        shop.watcher.stage(stage, {one.id: cost(one) for one in more.runs if one.id not in done})
-        return execute(
-            more,
-            {self.task.name: self.task},
-            store=shop.store,
-            executor=shop.executor,
-            train=functools.partial(train, device=shop.device, engine=shop.engine, planned=self.planned),
-            cohort_size=1 if shop.engine == "sequential" else COHORT,
-            cost=cost,
-            cohort_costs=(UNDIVIDED, MOST_COHORT_SECONDS / self.example_seconds),
-            on_result=shop.watcher.finished,
-        )
+        self.workshop.store.put_study(self.study())
+        return train_missing(self.task, more, self.workshop, stage, self.planned, self.example_seconds)
 
     def choices(self, evidence: Evidence) -> dict[int, Choice]:
         """Return the learning rate choice of each batch size in `evidence`."""
@@ -141,6 +130,35 @@ class Progress:
             "plan": plan,
         }
         return Study(self.task.name, tuple(one.id for one in self.plan.runs), description)
+
+
+def train_missing(
+    task: Task, more: Plan, shop: Workshop, stage: str, planned: Mapping[int, float], seconds_each: float
+) -> Evidence:  # fmt: skip
+    """Train what the store lacks of the runs of `more`, all of one task, and return their evidence.
+
+    Args:
+        task: What is trained.
+        more: The runs.
+        shop: Where they are trained, kept and watched.
+        stage: What the watcher is told.
+        planned: Steps of all runs that are still to come, by batch size.
+        seconds_each: About what a training example takes.
+    """
+    cost = functools.partial(expected_cost, train_size=len(task.train), engine=shop.engine)
+    done = shop.store.finished(one.id for one in more.runs)
+    shop.watcher.stage(stage, {one.id: cost(one) for one in more.runs if one.id not in done})
+    return execute(
+        more,
+        {task.name: task},
+        store=shop.store,
+        executor=shop.executor,
+        train=functools.partial(train, device=shop.device, engine=shop.engine, planned=planned),
+        cohort_size=1 if shop.engine == "sequential" else COHORT,
+        cost=cost,
+        cohort_costs=(UNDIVIDED, MOST_COHORT_SECONDS / seconds_each),
+        on_result=shop.watcher.finished,
+    )
 
 
 def carry_out(task: Task, design: Design, workshop: Workshop) -> tuple[Finding, Evidence]:
@@ -200,7 +218,16 @@ def analyse(study: Study, evidence: Evidence) -> Finding:
     described = study.description
     facts = TaskFacts(**described["facts"])
     circumstances = Circumstances(described["device"], described["versions"], described["plan"])
-    return recommend(assemble(evidence, facts, circumstances, curve=Hyperbola(), rules=RULES))
+    finding = recommend(assemble(evidence, facts, circumstances, curve=Hyperbola(), rules=RULES))
+    return dataclasses.replace(finding, claims=claims_on(evidence, facts, described["plan"]))
+
+
+def claims_on(evidence: Evidence, facts: TaskFacts, plan: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the verdicts of the claims that a sweep of this plan is evidence for, as JSON types."""
+    exhibit = exhibit_of_sweep(evidence, facts, plan)
+    if exhibit is None:
+        return ()
+    return tuple(verdict_json(one.judge(exhibit), one) for one in registry().values() if one.reads_sweep)
 
 
 def expectation(task: Task, design: Design, device: str, workers: int, engine: Engine) -> dict[str, Any]:

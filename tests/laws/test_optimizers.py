@@ -20,15 +20,21 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "adam": [{}, {"weight_decay": 0.1, "clip_norm": 0.5}, {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3}],
     "adamw": [{}, {"weight_decay": 0.0}, {"beta1": 0.5, "beta2": 0.99, "weight_decay": 0.5, "clip_norm": 0.5}],
+    "proximal": [{}, {"inner_steps": 1}, {"inner_steps": 4, "strength": 2.0, "clip_norm": 0.5}, {"strength": 0.0}],
+    "block_sequential": [{}, {"blocks": 1}, {"blocks": 3}, {"blocks": 5, "clip_norm": 0.5}],
+}  # fmt: skip
+# A hyperparameter of each rule with two values that are hard to tell apart
+NEARLY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "proximal": ({"strength": 0.1}, {"strength": 0.10001}), "block_sequential": ({"blocks": 2}, {"blocks": 3}),
 }  # fmt: skip
 EVERY = [(name, options) for name in catalog.names("optimizers") for options in VARIANTS.get(name, [{}])]
 
 
 def drawn(count: int, seed: int) -> list[list[torch.Tensor]]:
-    """Return so many times the gradients of three parameters, long ones and short ones."""
+    """Return so many times the gradients of some parameters, long ones and short ones."""
     draw = torch.Generator().manual_seed(seed)
     scales = torch.rand(count, generator=draw, dtype=torch.float64).mul(6).sub(4).exp()
-    shapes = ((3, 4), (5,), ())
+    shapes = ((3, 4), (5,), (), (2, 3), (1, 2, 2), (2,))
     return [[scale * torch.randn(one, generator=draw, dtype=torch.float64) for one in shapes] for scale in scales]
 
 
@@ -47,7 +53,7 @@ def reference(optimizer: Optimizer, rates: list[float]) -> list[torch.Tensor]:
 
 
 def pure(optimizer: Optimizer, rates: list[float]) -> list[torch.Tensor]:
-    """Return what `update` makes of the parameters."""
+    """Return what `update_all` makes of the parameters."""
     parameters = drawn(1, 0)[0]
     slots = [[torch.zeros_like(one)] * optimizer.slots for one in parameters]
     table = optimizer.coefficients(np.array(rates), np.arange(1.0, STEPS + 1))
@@ -56,10 +62,10 @@ def pure(optimizer: Optimizer, rates: list[float]) -> list[torch.Tensor]:
         row = [torch.tensor(column[step], dtype=torch.float64) for column in table]
         given = gradients if optimizer.clip_norm is None else clipped(gradients, optimizer.clip_norm)
         before = [one.clone() for one in parameters]
-        moved = [optimizer.update(*one, row) for one in zip(parameters, given, slots, strict=True)]
+        moved, kept = optimizer.update_all(parameters, given, slots, row)
         assert all(torch.equal(one, other) for one, other in zip(parameters, before, strict=True))
-        parameters, slots = [one for one, _ in moved], [kept for _, kept in moved]
-        assert all(len(kept) == optimizer.slots for kept in slots)
+        parameters, slots = moved, kept
+        assert all(len(one) == optimizer.slots for one in slots)
     return parameters
 
 
@@ -81,10 +87,32 @@ def test_the_pure_update_is_the_one_of_torch(name, options):
 @pytest.mark.parametrize("name", catalog.names("optimizers"))
 def test_a_changed_hyperparameter_is_seen(name):
     kind = catalog.load("optimizers", name)
-    first, second = kind(weight_decay=0.1, clip_norm=0.5), kind(weight_decay=0.1, clip_norm=0.5001)
+    options, nearly = NEARLY.get(name, ({"weight_decay": 0.1}, {"weight_decay": 0.10001}))
+    first, second = kind(**options, clip_norm=0.5), kind(**options, clip_norm=0.5001)
     assert furthest(pure(first, rates_of(first)), reference(second, rates_of(second))) > 1e-9
-    third = kind(weight_decay=0.10001, clip_norm=0.5)
+    third = kind(**nearly, clip_norm=0.5)
     assert furthest(pure(first, rates_of(first)), reference(third, rates_of(third))) > 1e-9
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_a_parameter_by_itself_moves_as_among_others_of_its_kind(name, options):
+    optimizer = catalog.load("optimizers", name)(**options)
+    (parameter, *_), (gradient, *_) = drawn(1, 0)[0], drawn(1, 1)[0]
+    slots = [torch.full_like(parameter, 0.5) for _ in range(optimizer.slots)]
+    row = [torch.tensor(one[0]) for one in optimizer.coefficients(np.array([0.1]), np.array([1.0]))]
+    (alone,), (kept,) = optimizer.update_all([parameter], [gradient], [slots], row)
+    expected, other = optimizer.update(parameter, gradient, slots, row)
+    assert torch.equal(alone, expected)
+    assert all(torch.equal(one, two) for one, two in zip(kept, other, strict=True))
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_a_rule_begins_anew_after_its_cycle(name, options):
+    optimizer = catalog.load("optimizers", name)(**options)
+    rates, steps = np.full(12, 0.1), 1e6 + np.arange(12.0)  # Adam's corrections have died away by then
+    table = np.stack(optimizer.coefficients(rates, steps))
+    assert np.array_equal(table[:, optimizer.cycle :], table[:, : -optimizer.cycle])
+    assert all(not np.array_equal(table[:, by:], table[:, :-by]) for by in range(1, optimizer.cycle))
 
 
 @pytest.mark.parametrize("name", catalog.names("optimizers"))

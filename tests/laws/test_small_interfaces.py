@@ -15,7 +15,7 @@ from critbatch.budgets.steps import Steps
 from critbatch.engine.sequential import train_run
 from critbatch.plan import describe
 from critbatch.randomness import generator
-from critbatch.sampling import LastBatch
+from critbatch.sampling import LastBatch, Sampling
 from tests.problems import blob_task, run_of
 
 REQUIRED = {
@@ -93,16 +93,76 @@ def test_a_sampling_gives_valid_batches_that_depend_on_its_streams_alone(name, b
     sampling = make("samplings", name)
 
     def epoch(index: int) -> list[torch.Tensor]:
-        streams = {"order": generator(0, "order", index), "base": generator(0, "order base")}
-        return list(sampling.epoch(96, batch_size, **streams))
+        return epoch_of(sampling, batch_size, index)
 
-    batches = epoch(0)
-    assert len(batches) == 96 // batch_size
-    assert all(len(batch) == batch_size for batch in batches)
-    assert all(int(batch.min()) >= 0 and int(batch.max()) < 96 for batch in batches)
-    assert all(torch.equal(one, two) for one, two in zip(batches, epoch(0), strict=True))
+    for number in sampling.changes:
+        batches = epoch(number)
+        (size,) = {len(batch) for batch in batches}
+        times, rest = divmod(len(batches), 96 // size)
+        assert size <= batch_size
+        assert times >= 1
+        assert rest == 0
+        assert all(int(batch.min()) >= 0 and int(batch.max()) < 96 for batch in batches)
+        assert all(torch.equal(one, two) for one, two in zip(batches, epoch(number), strict=True))
     if batch_size == 1:
-        assert not torch.equal(torch.cat(batches), torch.cat(epoch(1)))
+        assert not torch.equal(torch.cat(epoch(0)), torch.cat(epoch(1)))
+
+
+def epoch_of(sampling: Sampling, batch_size: int, number: int) -> list[torch.Tensor]:
+    streams = {"order": generator(0, "order", number), "base": generator(0, "order base")}
+    return list(sampling.epoch(96, batch_size, number=number, **streams))
+
+
+@pytest.mark.parametrize("name", catalog.names("samplings"))
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 96])
+def test_a_sampling_says_at_which_epochs_batch_sizes_change(name, batch_size):
+    sampling = make("samplings", name)
+    assert sampling.changes[0] == 0
+    assert list(sampling.changes) == sorted(set(sampling.changes))
+    for number in range(max(sampling.changes) + 3):
+        last = max(one for one in sampling.changes if one <= number)
+        sizes, expected = ([len(batch) for batch in epoch_of(sampling, batch_size, at)] for at in (number, last))
+        assert sizes == expected
+
+
+def test_a_sampling_that_grows_has_its_shares_from_its_epochs_on():
+    kind = catalog.load("samplings", "growing")
+    sampling = kind((2, 3), (1 / 8, 1 / 2, 1.0))
+    assert [len(epoch_of(sampling, 32, number)[0]) for number in range(5)] == [4, 4, 16, 32, 32]
+    assert [len(epoch_of(sampling, 32, number)) for number in range(5)] == [24, 24, 6, 3, 3]
+    assert len(epoch_of(sampling, 1, 0)) == 96, "never less than one example"
+    usual = make("samplings", "reshuffle")
+    for number in range(4):
+        assert torch.equal(torch.cat(epoch_of(sampling, 32, number)), torch.cat(epoch_of(usual, 32, number)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (((1,), (1.0,)), "need 2 shares"),
+        (((0,), (0.5, 1.0)), "whole numbers above 0 that increase"),
+        (((3, 3), (0.2, 0.5, 1.0)), "whole numbers above 0 that increase"),
+        (((1,), (0.0, 1.0)), "shares must be above 0 and at most 1"),
+        (((1,), (0.5, 1.1)), "shares must be above 0 and at most 1"),
+        (((1,), (0.5, float("nan"))), "shares must be above 0 and at most 1"),
+    ],
+)
+def test_a_sampling_that_cannot_grow_so_is_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
+        catalog.load("samplings", "growing")(*bad)
+
+
+def test_a_repeated_batch_comes_so_often_in_a_row():
+    batches = epoch_of(catalog.load("samplings", "repeated")(3), 40, 0)
+    usual = epoch_of(make("samplings", "reshuffle"), 40, 0)
+    assert len(batches) == 3 * len(usual) == 6
+    assert all(torch.equal(batch, usual[at // 3]) for at, batch in enumerate(batches))
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5])
+def test_a_batch_cannot_be_repeated_less_than_once(bad):
+    with pytest.raises(ValueError, match="whole number, at least 1"):
+        catalog.load("samplings", "repeated")(bad)
 
 
 @pytest.mark.parametrize("name", ["reshuffle", "with_replacement"])
@@ -186,6 +246,22 @@ def test_an_optimizer_trains(name):
     )
     losses = result.records.filter(result.records["quantity"] == "train_loss")["value"]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("proximal", {"inner_steps": 0}),
+        ("proximal", {"inner_steps": 1.5}),
+        ("proximal", {"strength": -0.1}),
+        ("proximal", {"strength": float("inf")}),
+        ("block_sequential", {"blocks": 0}),
+        ("block_sequential", {"blocks": 2.5}),
+    ],
+)
+def test_a_rule_of_several_steps_refuses_what_makes_no_sense(name, bad):
+    with pytest.raises(ValueError, match="must be a whole number, at least 1"):
+        catalog.load("optimizers", name)(**bad)
 
 
 @pytest.mark.parametrize("bad", [{"momentum": 1.0}, {"momentum": -0.1}, {"weight_decay": -1}, {"nesterov": True}])

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -129,13 +129,26 @@ def tracks(evidence: Evidence) -> dict[str, Track]:
     slices = {
         run: slice(end - length, end) for run, length, end in zip(blocks["value"], blocks["len"], ends, strict=True)
     }
+    step, examples, seconds = (columns.pop(name) for name in keys[1:])
+    quantities = _present(columns, list(slices.values()))
+    places = [
+        (run, ending, slices.get(run, slice(0))) for run, ending in evidence.runs.select("run", "ending").iter_rows()
+    ]
     return {
-        run: _track(Ending[ending], {name: column[slices.get(run, slice(0))] for name, column in columns.items()})
-        for run, ending in evidence.runs.select("run", "ending").iter_rows()
-    }
+        run: Track(
+            Ending[ending], step[place], examples[place], seconds[place],
+            {name: columns[name][place] for name in quantities.get(place.start, ())},
+        )
+        for run, ending, place in places
+    }  # fmt: skip
 
 
-def _track(ending: Ending, columns: dict[str, np.ndarray]) -> Track:
-    step, examples, seconds = (columns.pop(name) for name in ("step", "examples", "seconds"))
-    seen = {name: values for name, values in columns.items() if not np.isnan(values).all()}
-    return Track(ending, step, examples, seconds, seen)
+def _present(columns: Mapping[str, np.ndarray], slices: Sequence[slice]) -> dict[int, list[str]]:
+    """Return the quantities that have any value in each of consecutive slices, by where it starts."""
+    starts = [one.start for one in slices]
+    found: dict[int, list[str]] = {start: [] for start in starts}
+    for name, column in columns.items() if starts else ():
+        seen = np.logical_or.reduceat(~np.isnan(column), starts)
+        for index in np.flatnonzero(seen):
+            found[starts[index]].append(name)
+    return found

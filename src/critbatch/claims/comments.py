@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 from typing_extensions import override
 
+from ..analysis.readings import common_amount
 from ..bed import Bed
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Scale, Verdict, World
 from ..finding import TaskFacts
@@ -50,7 +51,7 @@ class BiggerAtEqualUpdates(Claim):
     def judge(self, exhibit: Exhibit) -> Verdict:
         grid = arm_grid(exhibit, "sweep")
         facts = grid.facts
-        updates = UPDATES[exhibit.scale]
+        updates = min(UPDATES[exhibit.scale], common_amount(grid, "updates"))
         sizes = grid.batch_sizes()
         loss, metric = (at("updates", updates, name, facts) for name in ("train_loss", f"test_{facts.metric}"))
         select = worse(grid, at("updates", updates, f"{facts.selection_split}_{facts.metric}", facts))
@@ -62,7 +63,7 @@ class BiggerAtEqualUpdates(Claim):
                 "training loss falls with the batch size",
                 slope_estimate(
                     np.log2(sizes), losses, unit="log loss per doubling",
-                    definition=f"slope of log training loss at {updates} updates on log2 batch size",
+                    definition=f"slope of log training loss at {updates:.0f} updates on log2 batch size",
                 ),
                 -np.inf, 0.0,
             ),
@@ -70,10 +71,10 @@ class BiggerAtEqualUpdates(Claim):
                 "no smaller batch tests better than the largest",
                 [sign * (tests[:, -1] - tests[:, index]) for index in range(len(sizes) - 1)],
                 margin=accuracy_margin(facts.test_size), unit=f"test {facts.metric}",
-                definition=f"test {facts.metric} at the largest batch less that at the rival, at {updates} updates",
+                definition=f"test {facts.metric} at the largest batch less that at the rival, at {updates:.0f} updates",
             ),
         ]  # fmt: skip
-        figure = Figure("batch size", f"test {facts.metric} at {updates} updates", (line("tuned", sizes, tests),))
+        figure = Figure("batch size", f"test {facts.metric} at {updates:.0f} updates", (line("tuned", sizes, tests),))
         return verdict(self.id, exhibit, parts, figure=figure)
 
     @override

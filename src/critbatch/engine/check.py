@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -40,10 +40,10 @@ def check_steps(task: Task, run: Run, device: torch.device, make: Callable[[Run]
         run, dtype="float64", seed=OTHER_SEED, learning_rate=run.optimizer.first_learning_rate, measurements=()
     )
     step, replicas = make(exact)
-    batches = _few_of_each_size(pieces(task, exact, exact.seed, device))
+    batches = _few_of_each_size(task, exact, device)
     losses, model = _plain(task, exact, device, batches)
     found, taken = [], 0
-    for size, group in itertools.groupby(batches, key=lambda piece: len(piece[1])):
+    for (size, _), group in itertools.groupby(batches, key=lambda piece: (len(piece[1]), id(piece[0]))):
         some = list(group)
         found.append(replicas.advance([0], block([exact], {exact.seed: some}, [1.0] * len(some), taken, size))[0])
         taken += len(some)
@@ -59,13 +59,21 @@ def check_steps(task: Task, run: Run, device: torch.device, make: Callable[[Run]
         )
 
 
-def _few_of_each_size(source: Iterator[tuple[Examples, torch.Tensor]]) -> list[tuple[Examples, torch.Tensor]]:
-    """Return some batches of the first epoch, whole ones first; a smaller last batch is among them."""
-    first = next(source)
-    epoch = [first, *itertools.takewhile(lambda piece: piece[0] is first[0], itertools.islice(source, EPOCH))]
-    largest = max(len(index) for _, index in epoch)
-    whole = [piece for piece in epoch if len(piece[1]) == largest]
-    return [*whole[:STEPS], *(piece for piece in epoch if len(piece[1]) < largest)][: STEPS + 1]
+def _few_of_each_size(task: Task, run: Run, device: torch.device) -> list[tuple[Examples, torch.Tensor]]:
+    """Return some batches of the first epochs and of those that bring other sizes, whole ones first.
+
+    A smaller last batch is among them. They are more than the update rule takes to begin anew.
+    """
+    steps, found = max(STEPS, run.optimizer.cycle + 1), []
+    begins = run.sampling.changes
+    for begin, end in zip(begins, (*begins[1:], math.inf), strict=True):
+        most = steps if isinstance(task.train, Examples) else 1  # fresh data take time and memory
+        epochs = range(begin, int(min(begin + most, end)))
+        some = list(itertools.islice(pieces(task, run, run.seed, device, epochs), EPOCH))
+        largest = max((len(index) for _, index in some), default=0)
+        whole = [piece for piece in some if len(piece[1]) == largest]
+        found += [*whole[:steps], *(piece for piece in some if len(piece[1]) < largest)][: steps + 1]
+    return found
 
 
 def _plain(

@@ -318,7 +318,11 @@ def _workbench(task: Task, run: Run, about: Mapping[str, Any], seconds: float) -
 
 def _compiled(bench: Workbench, run: Run) -> tuple[Step, dict[int, CompiledStep]]:
     draws = {"order": torch.Generator(), "base": torch.Generator()}
-    sizes = {len(indices) for indices in run.sampling.epoch(len(bench.data), run.batch_size, **draws)}
+    sizes = {
+        len(indices)
+        for number in run.sampling.changes
+        for indices in run.sampling.epoch(len(bench.data), run.batch_size, number=number, **draws)
+    }
     return bench.step, {size: bench.step_of(size) for size in sorted(sizes)}
 
 
@@ -329,12 +333,12 @@ def _step_seconds(task: Task, run: Run, device: torch.device, prepared: Prepared
     source = pieces(task, run, run.seed, device)
 
     def advance(steps: int) -> float:
-        taken = [piece for piece in itertools.islice(source, steps) if len(piece[1]) == run.batch_size]
-        if not taken:
+        some = list(itertools.islice(source, steps))
+        if not some:
             return math.inf
-        asked = block(
-            still, {run.seed: [(taken[0][0], index) for _, index in taken]}, [0.0] * len(taken), 0, run.batch_size
-        )
+        size = max(len(index) for _, index in some)
+        taken = [(some[0][0], index) for _, index in some if len(index) == size]
+        asked = block(still, {run.seed: taken}, [0.0] * len(taken), 0, size)
         started = time.perf_counter()
         replicas.advance(range(count), asked)
         return (time.perf_counter() - started) / len(taken)

@@ -3,14 +3,14 @@
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
 from ..budget import Progress
 from ..data import Examples, Stream
-from ..measurement import GradientSums, Measurement, Snapshot, look_steps
+from ..measurement import GradientSums, Measurement, Snapshot, measured_steps
 from ..plan import Run
 from ..randomness import generator, seed_of
 from ..record import Ending, Record
@@ -43,7 +43,7 @@ class Looks:
         self.splits = splits_on(task, device, getattr(torch, run.dtype))
         self.records: list[Record] = []
         self.notes: list[str] = []
-        self._due = {one: frozenset(look_steps(one.looks_per_decade)) for one in run.measurements}
+        self._due = {one: measured_steps(one.looks_per_decade) for one in run.measurements}
         self._chunk = EVALUATION_CHUNK
 
     def note(self, text: str) -> None:
@@ -52,7 +52,7 @@ class Looks:
 
     def take(
         self, module: Callable[[], torch.nn.Module], progress: Progress, means: Means = ask_the_module,
-        sums: GradientSums | None = None,
+        sums: GradientSums | None = None, *, spent: bool = False,
     ) -> Ending | None:  # fmt: skip
         """Record losses, metrics and due measurements; return DIVERGED or TARGET when the look shows it.
 
@@ -61,19 +61,20 @@ class Looks:
             progress: How far the run has come.
             means: Returns mean loss and metric on a set if it can do so without the module.
             sums: Of gradients, for measurements that use them.
+            spent: Whether the budget is spent: this look is then the run's last.
         """
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             values = self._evaluate(module, means)
+            ending = self._ending(progress, values)
+            is_last = ending is Ending.TARGET or (spent and ending is None)
             for measurement, due in self._due.items():
-                if progress.step in due:
+                if progress.step in due or (is_last and measurement.at_the_end):
                     values |= self._measure(measurement, module(), progress, sums)
         self.records += [
             Record(progress.step, progress.examples, progress.seconds, quantity, value)
             for quantity, value in values.items()
         ]
-        if not math.isfinite(values["train_loss"]):
-            return Ending.DIVERGED
-        return Ending.TARGET if self._reached() else None
+        return ending
 
     @torch.no_grad()
     def _evaluate(self, module: Callable[[], torch.nn.Module], means: Means) -> dict[str, float]:
@@ -125,10 +126,13 @@ class Looks:
         )
         return measurement.measure(snapshot)
 
-    def _reached(self) -> bool:
+    def _ending(self, progress: Progress, values: Mapping[str, float]) -> Ending | None:
+        """Return what this look, whose `values` are not among the records yet, shows of the run's end."""
+        if not math.isfinite(values["train_loss"]):
+            return Ending.DIVERGED
         target = self.run.target
         if target is None:
-            return False
+            return None
         seen = [(record.step, record.value) for record in self.records if record.quantity == target.quantity]
-        steps, values = np.array(seen, dtype=float).T
-        return crossing(steps, values, target.value, target.direction) is not None
+        steps, reached = np.array([*seen, (progress.step, values[target.quantity])], dtype=float).T
+        return None if crossing(steps, reached, target.value, target.direction) is None else Ending.TARGET

@@ -66,7 +66,7 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
             elif run.budget.used(progress) >= 1:
                 ending = Ending.BUDGET
             if ending is Ending.BUDGET or (ending is None and progress.step in LOOKS):
-                ending = looks.take(lambda: model, progress) or ending
+                ending = looks.take(lambda: model, progress, spent=ending is Ending.BUDGET) or ending
                 started = time.perf_counter() - seconds
             if ending:
                 break
@@ -114,7 +114,7 @@ def batches(task: Task, run: Run, device: torch.device, dtype: torch.dtype) -> I
         data = fixed or task.train.epoch(run.seed, epoch).to(device, dtype)
         orders = {"order": generator(run.seed, "order", epoch), "base": generator(run.seed, "order base")}
         empty = True
-        for indices in run.sampling.epoch(len(data), run.batch_size, **orders):
+        for indices in run.sampling.epoch(len(data), run.batch_size, number=epoch, **orders):
             empty = False
             chosen = indices.to(device)
             yield Examples(data.inputs.index_select(0, chosen), data.targets.index_select(0, chosen))

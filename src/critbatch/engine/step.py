@@ -82,11 +82,8 @@ class Step:
             gradients = [one + self.task.l2 * of for one, of in zip(gradients, state.parameters, strict=True)]
         if self.optimizer.clip_norm is not None:
             gradients = clipped(gradients, self.optimizer.clip_norm)
-        moved = [
-            self.optimizer.update(one, gradient, slots, coefficients)
-            for one, gradient, slots in zip(state.parameters, gradients, state.slots, strict=True)
-        ]
-        return loss, State([one for one, _ in moved], [slots for _, slots in moved], buffers)
+        moved = self.optimizer.update_all(state.parameters, gradients, state.slots, coefficients)
+        return loss, State(*moved, buffers)
 
 
 def clipped(gradients: list[Tensor], most: float) -> list[Tensor]:

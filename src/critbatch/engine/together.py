@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -82,15 +82,25 @@ def _until_look(step: int, batch_size: int) -> int:
     return min(following - step, MOST_STEPS, max(1, MOST_INDICES // batch_size))
 
 
-def pieces(task: Task, run: Run, seed: int, device: torch.device) -> Iterator[Piece]:
-    """Yield data and indices of each batch of `seed`, epoch after epoch, as the plain loop sees them."""
+def pieces(
+    task: Task, run: Run, seed: int, device: torch.device, epochs: Iterable[int] | None = None
+) -> Iterator[Piece]:  # fmt: skip
+    """Yield data and indices of each batch of `seed`, as the plain loop sees them.
+
+    Args:
+        task: What to train.
+        run: Says sampling, batch size and dtype.
+        seed: Of data and order.
+        device: Where the data are put.
+        epochs: Which ones; None for one after another without end.
+    """
     dtype = getattr(torch, run.dtype)
     fixed = _row_major(task.train.to(device, dtype)) if isinstance(task.train, Examples) else None
-    for epoch in itertools.count():
+    for epoch in itertools.count() if epochs is None else epochs:
         data = fixed or _row_major(task.train.epoch(seed, epoch).to(device, dtype))
         orders = {"order": generator(seed, "order", epoch), "base": generator(seed, "order base")}
         empty = True
-        for indices in run.sampling.epoch(len(data), run.batch_size, **orders):
+        for indices in run.sampling.epoch(len(data), run.batch_size, number=epoch, **orders):
             empty = False
             yield data, indices
         if empty:
@@ -168,7 +178,7 @@ def _look(members: Sequence[_Member], replicas: Replicas, progress: Progress, *,
             continue
         seen = member.looks.take(
             functools.partial(replicas.module, at), progress, functools.partial(replicas.means, at),
-            functools.partial(replicas.gradient_sums, at),
+            functools.partial(replicas.gradient_sums, at), spent=spent,
         )  # fmt: skip
         if progress.step == 0:
             continue  # as in the plain loop, the look before the first step ends nothing

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from ..analysis.comparison import equivalence_margin
 from ..claim import Exhibit, Figure, Kind, Outcome, Part, Verdict
 from ..estimate import Estimate, short
+from ..finding import TaskFacts
 from ..statistics.comparisons import POWER, holm, paired_difference
 from ..statistics.means import mean_estimate
 
@@ -91,7 +93,7 @@ def equivalence(
     return Part(name, Kind.EQUIVALENCE, outcome, effect, threshold, found.detectable, found.t_p, counts)
 
 
-def band(  # noqa: PLR0913
+def band(
     name: str, effect: Estimate, low: float, high: float, *, kind: Kind = Kind.TREND, counts: bool = True
 ) -> Part:  # fmt: skip
     """Return the test of "the quantity lies between `low` and `high`" (either may be infinite), by its interval.
@@ -116,7 +118,7 @@ def band(  # noqa: PLR0913
     return Part(name, kind, outcome, effect, threshold, detectable, _p_of(effect, low, high), counts)
 
 
-def none_beats(  # noqa: PLR0913
+def none_beats(
     name: str, leads: Sequence[np.ndarray], *, margin: float, unit: str, definition: str, counts: bool = True
 ) -> Part:  # fmt: skip
     """Return the test of "no rival beats it": non-inferiority to each, by the rival that comes nearest.
@@ -143,7 +145,7 @@ def none_beats(  # noqa: PLR0913
         )
     found = [paired_difference(values, equivalence_margin=margin, level=LEVEL) for values in kept]
     p_values = holm([one.t_p for one in found])
-    nearest = min(range(len(found)), key=lambda index: found[index].low if found[index].low is not None else -math.inf)
+    nearest = int(np.argmin([-math.inf if one.low is None else one.low for one in found]))
     beaten = [p < 1 - LEVEL and one.mean < 0 for p, one in zip(p_values, found, strict=True)]
     outcome = Outcome.INCONCLUSIVE
     if any(beaten):
@@ -182,7 +184,7 @@ def exact(name: str, *, holds: bool, effect: Estimate, threshold: str, counts: b
     return Part(name, Kind.EXACT, outcome, effect, threshold, counts=counts)
 
 
-def nothing(  # noqa: PLR0913
+def nothing(
     name: str, kind: Kind, reason: str, unit: str, definition: str, threshold: str, *, counts: bool = True
 ) -> Part:
     """Return a statement that the evidence does not touch, and why."""
@@ -239,7 +241,7 @@ def all_of(parts: Iterable[Part]) -> Outcome:
     return Outcome.SUPPORTED
 
 
-def verdict(  # noqa: PLR0913
+def verdict(
     claim: str, exhibit: Exhibit, parts: Sequence[Part], *, outcome: Outcome | None = None, reason: str = "",
     figure: Figure | None = None, notes: Iterable[str] = (),
 ) -> Verdict:  # fmt: skip
@@ -289,3 +291,15 @@ def _p_of(effect: Estimate, low: float, high: float) -> float | None:
     if error == 0:
         return 0.0 if effect.value else 1.0
     return float(2 * stdtr(effect.count - 1, -abs(effect.value) / error))
+
+
+def metric_margin(facts: TaskFacts, reference: np.ndarray) -> float:
+    """Return within which differences of the task's metric count as none: the rule of every report, in the metric's unit.
+
+    Args:
+        facts: Of the task.
+        reference: Values of the metric, any shape: a margin that is a share is one of their mean; NaN does not count.
+    """
+    margin, relative = equivalence_margin(facts)
+    known = reference[np.isfinite(reference)]
+    return margin * abs(float(known.mean())) if relative and len(known) else margin

@@ -20,6 +20,7 @@ from ..sampling import LastBatch, Sampling
 from ..samplings.reshuffle import Reshuffle
 from ..schedule import Schedule
 from ..schedules.constant import Constant
+from ..task import Target
 
 SEEDS = {"smoke": 3, "full": 8}
 Rates = Mapping[int, Sequence[float]] | Sequence[float]
@@ -33,7 +34,7 @@ def seeds(scale: Scale) -> range:
 def runs(  # noqa: PLR0913
     facts: TaskFacts, *, batch_sizes: Iterable[int], rates: Rates, seeds: Iterable[int], budget: Budget,
     optimizer: Optimizer | None = None, schedule: Schedule | None = None, sampling: Sampling | None = None,
-    measurements: Sequence[Measurement] = (),
+    measurements: Sequence[Measurement] = (), target: Target | None = None,
 ) -> Plan:  # fmt: skip
     """Return batch sizes x learning rates x seeds on a task that is known by its facts alone.
 
@@ -50,6 +51,7 @@ def runs(  # noqa: PLR0913
         schedule: Default: constant.
         sampling: Default: a new order every epoch.
         measurements: Taken at looks.
+        target: At which runs end; None if they spend their whole budget.
     """
     found = []
     for size in sorted(set(batch_sizes)):
@@ -60,7 +62,7 @@ def runs(  # noqa: PLR0913
                 Run(
                     task=facts.name, revision=facts.revision, batch_size=size, learning_rate=float(rate), seed=seed,
                     optimizer=optimizer or SGD(), schedule=schedule or Constant(), sampling=sampling or order(facts, size),
-                    budget=budget, micro_batch_size=size, measurements=tuple(measurements),
+                    budget=budget, micro_batch_size=size, measurements=tuple(measurements), target=target,
                 )
                 for seed in seeds
             ]  # fmt: skip
@@ -111,3 +113,15 @@ def common_sweep(facts: TaskFacts, scale: Scale) -> Plan:
     chosen = sizes(facts, scale)
     rates = {size: common_rates(facts, size, scale) for size in chosen}
     return runs(facts, batch_sizes=chosen, rates=rates, seeds=seeds(scale), budget=common_budget(scale))
+
+
+def middle_size(facts: TaskFacts, scale: Scale) -> int:
+    """Return the middle one of the common grid of batch sizes: 64 on most test beds."""
+    grid = sizes(facts, scale)
+    return grid[len(grid) // 2]
+
+
+def common_row(facts: TaskFacts, scale: Scale, batch_size: int) -> Plan:
+    """Return the runs of the common sweep at one batch size, for claims that only need its learning rate."""
+    rates = common_rates(facts, batch_size, scale)
+    return runs(facts, batch_sizes=[batch_size], rates=rates, seeds=seeds(scale), budget=common_budget(scale))

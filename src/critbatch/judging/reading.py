@@ -145,11 +145,12 @@ def best_rate_by_seed(grid: Grid, batch_size: int, *, score: Reader) -> np.ndarr
 
 def vertex(x: np.ndarray, y: np.ndarray) -> float:
     """Return where the parabola through three points is lowest, at most halfway to the outer ones; the middle if flat."""
-    left, right = (y[0] - y[1]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
-    if left + right <= 0:
+    before, after = x[1] - x[0], x[2] - x[1]
+    rise, fall = (y[2] - y[1]) * before, (y[0] - y[1]) * after
+    if rise + fall <= 0:
         return float(x[1])
-    apart = (left - right) / (left + right) * (x[2] - x[0]) / 4
-    return float(x[1] + np.clip(apart, (x[0] - x[1]) / 2, (x[2] - x[1]) / 2))
+    apart = (fall * after - rise * before) / (rise + fall) / 2
+    return float(x[1] + np.clip(apart, -before / 2, after / 2))
 
 
 def chosen_rate(grid: Grid, batch_size: int, *, score: Reader) -> float | None:

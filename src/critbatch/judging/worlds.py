@@ -10,7 +10,7 @@ from ..claim import WORLDS, Claim, Exhibit, Imagined, Outcome, Scale, World
 from ..finding import TaskFacts
 from ..measurement import look_steps
 from ..plan import Plan, Run
-from ..record import RUN_SCHEMA, Ending, Evidence
+from ..record import RECORD_SCHEMA, RUN_SCHEMA, Ending, Evidence
 
 LOOKS_PER_DECADE = 8
 MOST_STEPS = 1e7
@@ -60,29 +60,40 @@ def _evidence(
     arms: Mapping[str, tuple[Run, ...]], facts: Mapping[str, TaskFacts], imagined: Imagined
 ) -> Evidence:  # fmt: skip
     sizes = {one.name: one.train_size or 1 for one in facts.values()}
-    rows, columns = [], {"run": [], "step": [], "examples": [], "seconds": [], "quantity": [], "value": []}
-    seen: set[str] = set()
+    rows: dict[str, dict[str, object]] = {}
+    names: dict[str, int] = {}
+    parts: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []  # run, quantity, steps, examples, values
     for arm, plan in arms.items():
         for run in plan:
-            if run.id in seen:
+            if run.id in rows:
                 continue
-            seen.add(run.id)
             most = min(run.budget.most_steps(run.batch_size, sizes[run.task]), MOST_STEPS)
             looks = _looks(int(most))
             values = imagined(arm, run, looks)
             ending = Ending.DIVERGED if values is None else Ending.BUDGET
-            rows.append({**_row(run), "ending": ending.name, "steps": int(looks[-1]),
-                         "examples": int(looks[-1]) * run.batch_size, "seconds": 1.0, "note": ""})  # fmt: skip
+            steps = int(looks[-1])
+            rows[run.id] = {**_row(run), "ending": ending.name, "steps": steps, "examples": steps * run.batch_size,
+                            "seconds": 1.0, "note": ""}  # fmt: skip
+            examples = looks * run.batch_size
             for quantity, given in (values or {"train_loss": np.inf}).items():
                 numbers = np.broadcast_to(np.asarray(given, dtype=float), looks.shape)
-                columns["run"].append(np.repeat(run.id, len(looks)))
-                columns["step"].append(looks)
-                columns["examples"].append(looks * run.batch_size)
-                columns["seconds"].append(looks / looks[-1])
-                columns["quantity"].append(np.repeat(quantity, len(looks)))
-                columns["value"].append(numbers)
-    records = pl.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
-    return Evidence(pl.DataFrame(rows, schema=RUN_SCHEMA), records)
+                parts.append((len(rows) - 1, names.setdefault(quantity, len(names)), looks, examples, numbers))
+    return Evidence(pl.DataFrame(list(rows.values()), schema=RUN_SCHEMA), _records(list(rows), list(names), parts))
+
+
+def _records(
+    ids: list[str], names: list[str], parts: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]]
+) -> pl.DataFrame:  # fmt: skip
+    """Return the record table of columns that are given in pieces, with runs and quantities by number."""
+    if not parts:
+        return pl.DataFrame(schema={"run": pl.String} | RECORD_SCHEMA)
+    lengths = [len(looks) for _, _, looks, _, _ in parts]
+    runs, quantities = (np.repeat([part[place] for part in parts], lengths) for place in (0, 1))
+    steps, examples, values = (np.concatenate([part[place] for part in parts]) for place in (2, 3, 4))
+    return pl.DataFrame({
+        "run": pl.Series(ids).gather(runs), "step": steps, "examples": examples, "seconds": steps / steps.max(),
+        "quantity": pl.Series(names).gather(quantities), "value": values,
+    })  # fmt: skip
 
 
 @functools.lru_cache(maxsize=512)

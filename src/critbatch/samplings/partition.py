@@ -19,7 +19,7 @@ class Partition(Sampling):
 
     @override
     def epoch(
-        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator
+        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator, number: int = 0
     ) -> Iterator[torch.Tensor]:
         batches = list(cut(torch.randperm(train_size, generator=base), batch_size, self.last_batch))
         for index in torch.randperm(len(batches), generator=order).tolist():

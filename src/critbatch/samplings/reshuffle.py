@@ -19,6 +19,6 @@ class Reshuffle(Sampling):
 
     @override
     def epoch(
-        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator
+        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator, number: int = 0
     ) -> Iterator[torch.Tensor]:
         yield from cut(torch.randperm(train_size, generator=order), batch_size, self.last_batch)

@@ -17,7 +17,7 @@ class WithReplacement(Sampling):
 
     @override
     def epoch(
-        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator
+        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator, number: int = 0
     ) -> Iterator[torch.Tensor]:
         draws = torch.randint(train_size, (train_size,), generator=order)
         yield from cut(draws, batch_size, LastBatch.DROP)

@@ -20,7 +20,7 @@ class WithoutReplacement(Sampling):
 
     @override
     def epoch(
-        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator
+        self, train_size: int, batch_size: int, *, order: torch.Generator, base: torch.Generator, number: int = 0
     ) -> Iterator[torch.Tensor]:
         for _ in range(train_size // batch_size):
             yield torch.randperm(train_size, generator=order)[:batch_size]

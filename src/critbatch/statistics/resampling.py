@@ -152,3 +152,17 @@ def expanded_interval(draws: np.ndarray, *, count: int, level: float = 0.95) -> 
     tail = ndtr(-((count / (count - 1)) ** 0.5) * stdtrit(count - 1, (1 + level) / 2))
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
     return float(low), float(high)
+
+
+def replicated(values: np.ndarray) -> np.ndarray:
+    """Return the mean over seeds, then the mean without each seed, shape (replicate, ...), for values (seed, ...).
+
+    With a single seed the mean alone. `seed_groups` says how to read them.
+    """
+    weights, _ = leave_one_out([len(values)], paired=True)
+    return np.tensordot(weights[0] / weights[0].sum(1, keepdims=True), values, axes=1)
+
+
+def seed_groups(count: int) -> tuple[Group, ...]:
+    """Return how to read the replicates of `replicated` for `count` seeds; none for a single one."""
+    return leave_one_out([count], paired=True)[1]
