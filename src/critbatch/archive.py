@@ -20,7 +20,7 @@ KEYS = ("run", "step", "examples", "seconds")
 
 
 def thin(evidence: Evidence) -> Evidence:
-    """Return what judges read: losses and metrics at every second look and the last six, all that was measured besides.
+    """Return what judges read: all that was measured, and losses and metrics there, at every second look and the last six.
 
     Numbers keep five significant digits in single precision. What comes from an archive is thin already; the same
     judge reads the same numbers from either.
@@ -29,7 +29,9 @@ def thin(evidence: Evidence) -> Evidence:
     looks = evidence.records.filter(common).select("run", "step").unique().sort("run", "step")
     place = pl.int_range(pl.len()).over("run")
     kept = looks.filter((place % EVERY == 0) | (place >= pl.len().over("run") - LAST))
-    thinned = evidence.records.filter(common).join(kept, on=["run", "step"], how="semi", maintain_order="left")
+    measured = evidence.records.filter(~common).select("run", "step")  # a look without its loss would be a hole in it
+    whole = pl.concat([kept, measured]).unique()
+    thinned = evidence.records.filter(common).join(whole, on=["run", "step"], how="semi", maintain_order="left")
     records = pl.concat([thinned, evidence.records.filter(~common)]).with_columns(
         pl.col("value", "seconds").round_sig_figs(DIGITS).cast(pl.Float32).cast(pl.Float64)
     )

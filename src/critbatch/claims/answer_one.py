@@ -6,20 +6,31 @@ from typing import final
 import numpy as np
 from typing_extensions import override
 
+from ..analysis.grid import Grid
+from ..analysis.heights import Heights, fitted
 from ..analysis.readings import common_amount
 from ..bed import Bed
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
 from ..curves.hyperbola import Hyperbola
+from ..estimate import Estimate
 from ..finding import TaskFacts
 from ..judging.figures import line
-from ..judging.loss_goals import LOSS, fitted_replicates, log_steps, loss_goals
-from ..judging.one_step import Changes, best_rates, changes, gains_by_seed, made_up, measured_arm, path_arm
+from ..judging.loss_goals import LOSS, examples_line, goal_heights, loss_goals
+from ..judging.one_step import (
+    Changes,
+    best_rates,
+    changes,
+    gains_by_seed,
+    left_over_part,
+    made_up,
+    measured_arm,
+    path_arm,
+)
 from ..judging.parts import all_of, band, none_beats, nothing, slope_estimate, slopes_by_seed, verdict
 from ..judging.protocol import common_sweep
 from ..judging.reading import arm_grid, at, table, tuned
 from ..plan import Plan, Run
-from ..statistics.means import mean_estimate
-from ..statistics.resampling import replicate_estimate, seed_groups
+from ..statistics.resampling import replicate_estimate
 from ..statistics.saturating import saturating, unexplained
 
 SMALL_BED = Bed(data="digits", train=1024, hidden=(32,), side=8)
@@ -153,28 +164,20 @@ class SmallerUpdatesForTheSameData(Claim):
             why = f"needs {self.FEWEST} batch sizes that lower the training loss"
             words = ("log examples per log batch size", "slope above the critical batch size", "95% interval above 0")
             return verdict(self.id, exhibit, [nothing("examples grow with the batch size", Kind.TREND, why, *words)])
-        slopes, examples, notes = [], [], []
-        for goal in goals:
-            steps = log_steps(grid, goal)
-            critical = _critical(sizes, steps)
-            large = np.maximum(sizes >= critical, np.arange(len(sizes)) >= len(sizes) - self.FEWEST)
-            slopes.append(slopes_by_seed(np.log(sizes[large]), (steps + np.log(sizes))[:, large]))
-            examples.append(line(f"training loss {goal:.2g}", list(sizes), sizes * np.exp(steps), logarithmic=True))
-            notes.append(
-                f"training loss {goal:.3g}: critical batch size {critical:.3g}, {large.sum()} batch sizes above or largest"
-            )
-        steepness = _mean_over_looks(np.stack(slopes, 1))
-        effect = mean_estimate(
-            steepness[np.isfinite(steepness)], unit="log examples per log batch size",
-            definition="slope of log examples to a training loss on log batch size above the critical one, mean over goals",
-        )  # fmt: skip
-        parts = [band("examples grow with the batch size", effect, 0.0, np.inf), *self._at_equal_epochs(exhibit)]
-        figure = Figure("batch size", "examples to a training loss", tuple(examples), log_y=True)
+        found = [goal_heights(grid, goal) for goal in goals]
+        criticals = [_critical(one) for one in found]
+        slopes = [_steepness(one, critical, self.FEWEST) for one, critical in zip(found, criticals, strict=True)]
+        effect = _mean_slope([one for one in slopes if one is not None], found[0])
+        parts = [band("examples grow with the batch size", effect, 0.0, np.inf), *self._at_equal_epochs(grid)]
+        lines = tuple(examples_line(f"training loss {goal:.2g}", one) for goal, one in zip(goals, found, strict=True))
+        figure = Figure("batch size", "examples to a training loss", lines, log_y=True)
+        notes = [
+            f"training loss {goal:.3g}: critical batch size {at:.3g}" for goal, at in zip(goals, criticals, strict=True)
+        ]
         return verdict(self.id, exhibit, parts, figure=figure, notes=notes)
 
-    def _at_equal_epochs(self, exhibit: Exhibit) -> list[Part]:
+    def _at_equal_epochs(self, grid: Grid) -> list[Part]:
         """Return for each number of epochs whether the training loss rises with the batch size."""
-        grid = arm_grid(exhibit, "sweep")
         sizes = grid.batch_sizes()
         parts = []
         for epochs in self.EPOCHS:
@@ -193,43 +196,48 @@ class SmallerUpdatesForTheSameData(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        noise = {"true": 0.1, "false": 0.1, "silent": 2.0}[world]
+        noise = {"true": 0.1, "false": 0.1, "silent": 1.0}[world]
         by_seed = generator.normal(size=64)
 
         def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
             size = run.batch_size
             examples = 40_000 * (1 + min(size, 64) / 64) * (64 / max(size, 64)) ** 0.5  # it takes fewer and fewer
-            needed = {"true": 20 + 2000 / size, "false": examples / size, "silent": 20_000 / size}[world]
+            needed = {"true": 200 + 20_000 / size, "false": examples / size, "silent": 100_000 / size}[world]
             best = min(2.0 ** (5 * np.log(size) / np.log(256) - 5), 1.0)
             slower = 0.1 * np.log2(run.learning_rate / best) ** 2 + noise * (
                 0.5 * by_seed[run.seed] + generator.normal()
             )
-            loss = 2.3 * np.exp(-((looks / (needed * np.exp(slower))) ** 0.8))
+            loss = 2.3 * np.exp(-((looks / (needed * np.exp(slower))) ** 1.2))
             return {"train_loss": loss, "validation_accuracy": 1 - loss / 3}
 
         return values
 
 
-def _critical(sizes: np.ndarray, logs: np.ndarray) -> float:
+def _critical(found: Heights) -> float:
     """Return B_crit of the hyperbola; infinite where steps do not level off, 0 where they do not fall."""
-    there = np.isfinite(logs).all(0)
-    if there.sum() < 2 or not len(logs):
+    if len(found.sizes) < 2:
         return np.inf
-    s_min, e_min = fitted_replicates(Hyperbola(), sizes[there], logs[:, there])[0]
+    s_min, e_min = fitted(Hyperbola(), found)[0]
     return 0.0 if e_min <= 0 else np.inf if s_min <= 0 else float(e_min / s_min)
 
 
-def left_over_part(name: str, shares: np.ndarray, most: float, *, of: str) -> Part:
-    """Return the test of "the formula leaves at most this share of the variance unexplained", from replicates of seeds."""
-    definition = f"1 - R^2 of top/(1 + scale (1/B - 1/N)) in log {of}, all looks together"
-    if not np.isfinite(shares).all() or len(shares) < 3 or (shares <= 0).any():
-        return nothing(name, Kind.MODEL, "too few batch sizes have their best rate inside the ladder, or too few seeds",
-                       "share of variance", definition, f"95% interval below {most:g}")  # fmt: skip
-    effect = replicate_estimate(
-        np.log(shares), seed_groups(len(shares) - 1), level=0.95, count=len(shares) - 1, unit="share of variance",
-        method="least squares in logarithms, delete-one-seed jackknife, Student t", definition=definition, logarithmic=True,
-    )  # fmt: skip
-    return band(name, effect, -np.inf, most, kind=Kind.MODEL)
+def _steepness(found: Heights, critical: float, fewest: int) -> np.ndarray | None:
+    """Return the slope of log examples on log batch size at and above `critical`, or at the largest, (replicate,)."""
+    large = (found.sizes >= critical) | (np.arange(len(found.sizes)) >= len(found.sizes) - fewest)
+    if large.sum() < 2 or not np.isfinite(found.logs).all():
+        return None
+    return slopes_by_seed(np.log(found.sizes[large]), (found.logs + np.log(found.sizes))[:, large])
+
+
+def _mean_slope(slopes: list[np.ndarray], found: Heights) -> Estimate:
+    words = {
+        "unit": "log examples per log batch size",
+        "definition": "slope of log examples to a training loss on log batch size above the critical one, mean over goals",
+    }
+    if not slopes or not found.groups:
+        return Estimate.missing("too few batch sizes reach a goal with every seed, or too few seeds", **words)
+    method = f"least squares, {found.method}"
+    return replicate_estimate(np.mean(slopes, 0), found.groups, level=0.95, count=found.count, method=method, **words)
 
 
 def _no_steps(name: str, kind: Kind) -> Part:

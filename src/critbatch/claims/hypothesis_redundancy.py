@@ -10,6 +10,7 @@ from typing_extensions import override
 from ..analysis.grid import Grid, Track
 from ..bed import Bed
 from ..budgets.epochs import Epochs
+from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
 from ..estimate import Estimate, short
 from ..finding import TaskFacts
@@ -32,7 +33,7 @@ SHARE = 0.3  # of the batch size's coefficient that the rank has to explain
 LINEAR = {"full": 1 / 3000, "smoke": 1 / 2000}  # learning rate for each example of a batch
 TOP = 1.0  # learning rate that the whole training set bears
 WIDEST = 4.0  # factor between neighbouring learning rates
-MOST = {"full": Epochs(400), "smoke": common_budget("smoke")}
+MOST = {"full": Epochs(400), "smoke": Steps(120)}
 UPDATES = {"full": 128, "smoke": 40}
 DECAY = 1e-3
 NOWHERE = np.empty(0)
@@ -112,7 +113,7 @@ class Redundancy(Claim):
     def judge(self, exhibit: Exhibit) -> Verdict:
         grid = arm_grid(exhibit, "plain")
         tried = grid.batch_sizes()
-        level = max(LOSS, common_loss(grid))
+        level = max(LOSS * grid.facts.is_bed, common_loss(grid))
         when = f"at training loss {short(level)}"
         read = at_step_of(arrival(level))
         ranks, alike, gaps = (tuned_at(grid, read, one) for one in (read(RANK), read(ALIKE), _gap(read)))

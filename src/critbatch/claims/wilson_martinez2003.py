@@ -285,8 +285,6 @@ class SameAccuracy(Claim):
     policy = "tuned at each batch size on validation at the end, chosen by the other seeds"
     published = "the two differ in speed, with no difference in accuracy to be seen (paper, abstract)"
 
-    names: Mapping[str, str] = {"main": SWEEP, "images": "images"}  # arms by role
-
     @override
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
         return {"main": speech_bed(scale)} | ({"images": Bed()} if scale == "full" else {})
@@ -310,7 +308,8 @@ class SameAccuracy(Claim):
         same: list[Part] = []
         lead: list[Part] = []
         lines: list[Line] = []
-        for role, grid in grids.items():
+        notes: list[str] = []
+        for grid in grids.values():
             sizes = grid.batch_sizes()
             ends = table(grid, sizes, lambda size, grid=grid: _converged_end(grid, size))
             difference = ends[:, 0] - ends[:, -1] if len(sizes) > 1 else np.array([])
@@ -321,17 +320,21 @@ class SameAccuracy(Claim):
             ahead = difference * (1 if grid.facts.better == "above" else -1)
             lead.append(direction(f"{grid.facts.name}: on-line ends better", ahead, counts=False, **of))
             lines.append(line(grid.facts.name, sizes, ends))
+            settled = [
+                f"{size} with {int(np.isfinite(column).sum())}" for size, column in zip(sizes, ends.T, strict=True)
+            ]
+            notes.append(f"{grid.facts.name}: of {len(ends)} seeds converged: batch size {', '.join(settled)}")
         figure = Figure("batch size", "test metric at the end", tuple(lines))
-        return verdict(self.id, exhibit, [*same, *lead], figure=figure)
+        return verdict(self.id, exhibit, [*same, *lead], figure=figure, notes=notes)
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
         loss = 0.006 if world == "false" else 0.0
         learner = Learner(
-            examples=lambda size: 1000.0 * (1 + size / 60),
+            examples=lambda size: 1000.0 * (1 + size / 60) if world != "silent" or size == 1 else 3e7,
             best_rate=_best_rate,
             ceiling=lambda size: 0.96 - loss * np.log10(size),
-            scatter=0.05 if world == "silent" else 0.004,
+            scatter=0.002,
         )
         return imagined(learner, generator)
 

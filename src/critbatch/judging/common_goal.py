@@ -24,7 +24,7 @@ from ..sampling import LastBatch
 from ..samplings.reshuffle import Reshuffle
 from ..statistics.censoring import crossing, smooth
 from .protocol import common_sweep, runs, seeds
-from .reading import Reader, arm_grid, at_end, chosen_rate, table, tuned, worse
+from .reading import Reader, arm_grid, at_end, chosen_rate, table, tuned
 
 SHARE = 0.95  # of the way from the start to the best that the smallest batch size reaches
 SUMMED_SIZES = (1, 10, 100, 900)  # and the whole training set
@@ -55,15 +55,16 @@ def common_goal(grid: Grid, *, share: float = SHARE) -> Goal | None:
     """
     facts = grid.facts
     quantity = f"{facts.selection_split}_{facts.metric}"
+    sign = 1 if facts.better == "above" else -1
     for size in grid.batch_sizes()[:1]:
-        ends = at_end(quantity)
-        rate = chosen_rate(grid, size, score=worse(grid, ends))
-        if rate is None:
+        ends = grid.table(size, at_end(quantity))
+        means = np.nan_to_num(sign * ends, nan=-np.inf).mean(1)
+        best = int(np.argmax(means))
+        if not np.isfinite(means[best]):
             return None
-        place = grid.rates(size).tolist().index(rate)
-        start, end = (float(grid.table(size, read)[place].mean()) for read in (_first(quantity), ends))
-        gained = (end - start) * (1 if facts.better == "above" else -1)
-        return Goal(quantity, start + share * (end - start), facts.better) if gained > 0 else None
+        start, end = (float(one[best].mean()) for one in (grid.table(size, _first(quantity)), ends))
+        if sign * (end - start) > 0:
+            return Goal(quantity, start + share * (end - start), facts.better)
     return None
 
 

@@ -62,3 +62,17 @@ def imagined(learner: Learner, generator: np.random.Generator) -> Imagined:
         return seen
 
     return values
+
+
+def to_a_goal(s_min: float, e_min: float) -> Learner:
+    """Return a learner whose steps to most of the way are a hyperbola in the batch size, as are its best learning rates.
+
+    Args:
+        s_min: Steps in the limit of large batches.
+        e_min: Examples in the limit of small ones.
+    """
+    return Learner(
+        examples=lambda size: e_min + s_min * size,
+        best_rate=lambda size: 1 / (1 + 64 / size),
+        ceiling=lambda _: 0.93,
+    )

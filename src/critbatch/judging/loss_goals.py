@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..analysis.choice import choice_of
 from ..analysis.grid import Grid
-from ..curve import Curve
-from ..statistics.resampling import replicated
-from .reading import at_end, steps_to, table, tuned
+from ..analysis.heights import Heights, heights
+from ..claim import Line
+from ..statistics.resampling import margin_of
+from .reading import at_end, steps_to
 
 LOSS = "train_loss"
+LEVEL = 0.95
 
 
 def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
@@ -36,24 +39,23 @@ def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
     return [start * (end / start) ** share for share in shares] if 0 < end < start < np.inf else []
 
 
-def log_steps(grid: Grid, goal: float) -> np.ndarray:
-    """Return log steps to a training loss at the rates that are best for the other seeds, shape (seed, size).
+def goal_heights(grid: Grid, goal: float) -> Heights:
+    """Return log steps to a training loss by batch size at its best learning rate, of all seeds and without each.
 
-    NaN for a batch size at which no learning rate was seen to get there with every other seed, or a seed that did not.
+    The best rate lies between those tried and is sought anew without each seed. Only batch sizes at which some rate got
+    there with every seed.
     """
     reader = steps_to(LOSS, goal, "below")
-    found = table(
-        grid, grid.batch_sizes(), lambda size: tuned(grid, size, score=lambda track: float(np.log(reader(track))))
-    )
-    return np.where(np.isfinite(found), found, np.nan)
+    scores = {size: np.log(grid.table(size, reader)) for size in grid.batch_sizes()}
+    nothing = {size: np.full(table.shape, np.nan) for size, table in scores.items()}
+    return heights({size: choice_of(grid.rates(size), table, nothing[size]) for size, table in scores.items()})
 
 
-def fitted_replicates(curve: Curve, sizes: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """Return a curve's coefficients through the mean log steps of all seeds, then without each, (replicate, coefficient).
-
-    Args:
-        curve: With fewer coefficients than there are sizes.
-        sizes: Shape (size,).
-        logs: Log steps, shape (seed, size), finite.
-    """
-    return curve.fit(sizes, np.exp(replicated(logs)))
+def examples_line(name: str, found: Heights) -> Line:
+    """Return examples to a goal against batch size, with intervals."""
+    points = []
+    for size, column in zip(found.sizes, found.logs.T, strict=True):
+        half = margin_of(column, found.groups, LEVEL)
+        low, value, high = (float(size * np.exp(column[0] + side * half)) for side in (-1, 0, 1))
+        points.append((float(size), low, value, high) if np.isfinite(half) else (float(size), None, value, None))
+    return Line(name, tuple(points))

@@ -8,12 +8,13 @@ from typing import final
 import numpy as np
 
 from ..budgets.steps import Steps
-from ..claim import Exhibit, Scale
+from ..claim import Exhibit, Kind, Part, Scale
 from ..finding import TaskFacts
 from ..measurement import measured_steps
 from ..measurements.one_step import OneStep
 from ..plan import Plan, Run
-from ..statistics.resampling import replicated
+from ..statistics.resampling import replicate_estimate, replicated, seed_groups
+from .parts import band, nothing
 from .protocol import common_row, middle_size, runs, sizes
 from .reading import arm_grid, arm_tracks, at_end, chosen_rate, worse
 
@@ -197,6 +198,19 @@ def gains_by_seed(found: Changes) -> np.ndarray:
         best = best_step(found.rates[size], others)
         columns.append(-interpolated(found.rates[size], values, best.nodes, best.rate[..., None])[..., 0])
     return np.stack(columns, -1)
+
+
+def left_over_part(name: str, shares: np.ndarray, most: float, *, of: str) -> Part:
+    """Return the test of "the formula leaves at most this share of the variance unexplained", from replicates of seeds."""
+    definition = f"1 - R^2 of top/(1 + scale (1/B - 1/N)) in log {of}, all looks together"
+    if not np.isfinite(shares).all() or len(shares) < 3 or (shares <= 0).any():
+        return nothing(name, Kind.MODEL, "too few batch sizes have their best rate inside the ladder, or too few seeds",
+                       "share of variance", definition, f"95% interval below {most:g}")  # fmt: skip
+    effect = replicate_estimate(
+        np.log(shares), seed_groups(len(shares) - 1), level=0.95, count=len(shares) - 1, unit="share of variance",
+        method="least squares in logarithms, delete-one-seed jackknife, Student t", definition=definition, logarithmic=True,
+    )  # fmt: skip
+    return band(name, effect, -np.inf, most, kind=Kind.MODEL)
 
 
 def made_up(run: Run, looks: np.ndarray, curvature: Callable[[int], np.ndarray]) -> dict[str, np.ndarray]:

@@ -180,3 +180,24 @@ def survived(track: Track) -> float:
 def table(grid: Grid, sizes: Sequence[int], values: Callable[[int], np.ndarray]) -> np.ndarray:
     """Return `values` (seed,) of each batch size as one table, shape (seed, size)."""
     return np.stack([values(size) for size in sizes], axis=1) if len(sizes) else np.empty((len(grid.seeds), 0))
+
+
+def at_best_look(quantity: str, by: str, better: str) -> Reader:
+    """Return a reader of a quantity at the look where another one is best, both smoothed: training that is ended early.
+
+    NaN for runs that diverged, or lack one of the two.
+
+    Args:
+        quantity: What to read, as recorded.
+        by: What is best there.
+        better: "above" or "below".
+    """
+    sign = 1.0 if better == "above" else -1.0
+
+    def read(track: Track) -> float:
+        values, chosen = track.values.get(quantity), track.values.get(by)
+        if values is None or chosen is None or not track.completed or not np.isfinite(chosen).all():
+            return np.nan
+        return float(smooth(values)[int(np.argmax(sign * smooth(chosen)))])
+
+    return read

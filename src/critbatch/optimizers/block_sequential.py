@@ -88,7 +88,7 @@ class _BlockSteps(torch.optim.Optimizer):
     """The reference."""
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], options: dict[str, Any], blocks: int) -> None:
-        super().__init__(parameters, options)
+        torch.optim.Optimizer.__init__(self, parameters, options)
         self._blocks, self._taken = blocks, 0
 
     @torch.no_grad()

@@ -79,7 +79,7 @@ class _ProximalSteps(torch.optim.Optimizer):
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], options: dict[str, Any], inner_steps: int, strength: float
     ) -> None:
-        super().__init__(parameters, options)
+        torch.optim.Optimizer.__init__(self, parameters, options)
         self._inner_steps, self._strength = inner_steps, strength
 
     @torch.no_grad()
