@@ -17,7 +17,7 @@ from critbatch.measurements.halves_alignment import HalvesAlignment
 from critbatch.measurements.redundant_units import RedundantUnits
 from tests.problems import MODELS, blob_task, run_of, zoo_task
 
-EVERY = (EffectiveRank(), RedundantUnits(), Ablation(), HalvesAlignment())
+EVERY = (EffectiveRank(), RedundantUnits(), Ablation(shares=2, draws=1), HalvesAlignment(splits=2))
 every = pytest.mark.parametrize("measurement", EVERY, ids=lambda one: type(one).__name__)
 
 
@@ -33,7 +33,7 @@ def snapshot_of(task, **changes) -> Snapshot:
 @pytest.mark.parametrize("engine", ["sequential", "population"])
 def test_measuring_leaves_training_alone(engine):
     task = blob_task(MODELS["dropout"])
-    plain = run_of(task, budget=Steps(40))
+    plain = run_of(task, budget=Steps(12))
     measured = dataclasses.replace(plain, measurements=EVERY)
     train = sequential.train if engine == "sequential" else population.train
     losses = [

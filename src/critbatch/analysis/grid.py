@@ -125,7 +125,7 @@ def tracks(evidence: Evidence) -> dict[str, Track]:
     wide = evidence.records.pivot("quantity", index=keys, values="value").sort("run", "step")
     columns = {name: wide[name].to_numpy().astype(float) for name in wide.columns if name != "run"}
     blocks = wide.select(pl.col("run").rle().struct.unnest())
-    ends = np.cumsum(blocks["len"].to_numpy())
+    ends = np.cumsum(blocks["len"].to_numpy()).tolist()
     slices = {
         run: slice(end - length, end) for run, length, end in zip(blocks["value"], blocks["len"], ends, strict=True)
     }

@@ -165,12 +165,13 @@ def _shift(exhibit: Exhibit, role: str) -> Part:
     }
     both = [lost(exhibit, one, role=one) for one in (role, "small")]
     rows = [log_elbows(losses, level) for losses in both if losses and np.isfinite(list(losses.values())).all()]
-    if len(rows) < 2 or len(rows[0]) != len(rows[1]) or not np.isfinite(rows).all():
+    seen = {len(one) - 1 for one in rows}  # seeds
+    if len(rows) < 2 or len(seen) > 1 or min(seen) < 2 or not np.isfinite(rows).all():
         effect = Estimate.missing(
             "the loss does not pass its level within the batch sizes tried, or runs are missing", **told
         )
     else:
-        count = len(rows[0]) - 1
+        count = seen.pop()
         groups = leave_one_out([count], paired=True)[1]
         effect = replicate_estimate(
             rows[0] - rows[1], groups, level=0.95, count=count, method="delete-one jackknife over paired seeds", **told

@@ -151,7 +151,7 @@ class GhostBatchNormHelps(Claim):
         return made_up_gap(world, generator, {"rate": 0.015, "ghost": 0.006 if world != "false" else 0.024})
 
 
-WALK = {"small": 16, "large": 256}  # batch sizes
+WALK = {"full": (16, 256), "smoke": (4, 64)}  # small and large batch size
 UPDATES = {"full": 2000, "smoke": 80}
 PREFER = 4.0  # AICc
 SHARE = 0.75  # of the seeds
@@ -186,7 +186,7 @@ class LogarithmicDistance(Claim):
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
         main = facts["main"]
-        small = [min(WALK["small"], main.train_size or 16)]
+        small = [min(WALK[scale][0], main.train_size or 1)]
         rates = {size: common_rates(main, size, scale) for size in small}
         return {"tuning": runs(main, batch_sizes=small, rates=rates, seeds=seeds(scale), budget=common_budget(scale))}
 
@@ -197,7 +197,7 @@ class LogarithmicDistance(Claim):
             return {}
         facts, small = exhibit.facts["main"], grid.batch_sizes()[0]
         rate = chosen_rate(grid, small, score=worse(grid, at_end(f"{facts.selection_split}_{facts.metric}")))
-        large = min(WALK["large"], facts.train_size or small)
+        large = min(WALK[exhibit.scale][1], facts.train_size or small)
         if rate is None or large == small:
             return {}
         wanted = {"small": (small, rate), "root": (large, rate * (large / small) ** 0.5), "fixed": (large, rate)}
@@ -301,7 +301,7 @@ class RootRateKeepsCovariance(Claim):
         size = min(16, main.train_size or 16)
         rates = common_rates(main, size, scale)
         sizes = tuple(one for one in SHOWN if one <= (main.train_size or 0) / 2)
-        watched = UpdateCovariance(batch_sizes=sizes or (1,), per_decade=1)
+        watched = UpdateCovariance(batch_sizes=sizes or (1,), batches=64 if scale == "full" else 16, per_decade=1)
         plan = runs(
             main, batch_sizes=[size], rates=[rates[len(rates) // 2]], seeds=seeds(scale),
             budget=Steps(100 if scale == "full" else 1), measurements=(watched,),

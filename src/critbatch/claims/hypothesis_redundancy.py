@@ -199,7 +199,9 @@ def common_loss(grid: Grid) -> float:
         losses = _seen(track, "train_loss")[1]
         return float(smooth(losses)[-CONFIRMED:-1].max()) if track.completed and len(losses) >= CONFIRMED else np.inf
 
-    reached = [np.nan_to_num(grid.table(size, lowest), nan=np.inf).max(1).min() for size in grid.batch_sizes()]
+    reached = [
+        np.nan_to_num(grid.table(size, lowest), nan=np.inf, posinf=np.inf).max(1).min() for size in grid.batch_sizes()
+    ]
     return max((float(one) for one in reached if np.isfinite(one)), default=0.0)
 
 

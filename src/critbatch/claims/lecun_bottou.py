@@ -89,7 +89,7 @@ class Copies(Claim):
         parts = [self._batch(columns)]
         lines = []
         for size in kept:
-            known = {k: column[size] for k, column in columns.items() if size in column}
+            known: dict[float, BySeed] = {k: column[size] for k, column in columns.items() if size in column}
             values = stacked(known)
             slope = slope_estimate(
                 np.log(list(known)), np.log(values), unit="log examples per log copies",
@@ -108,7 +108,9 @@ class Copies(Claim):
         """Return the check that the whole set as one batch takes k times the examples."""
         name, definition = "the whole set as one batch pays k-fold", "largest deviation of the ratio of examples from k"
         threshold = f"every seed's ratio within {self.rounding:.0%} of k"
-        whole = {k: column[max(column)] for k, column in columns.items() if max(column, default=0) > FEW}
+        whole: dict[float, BySeed] = {
+            k: column[max(column)] for k, column in columns.items() if max(column, default=0) > FEW
+        }
         values = stacked(whole)
         if len(whole) < max(len(columns), 2) or not len(values) or not np.isfinite(values).all():
             return nothing(name, Kind.EXACT, "not every run reached the loss", "of k", definition, threshold)
@@ -226,31 +228,29 @@ class LargeData(Claim):
     def judge(self, exhibit: Exhibit) -> Verdict:
         grids = {_whole(exhibit.facts[role]): arm_grid(exhibit, role, role=role) for role in exhibit.arms}
         level = self._level(grids[min(grids)])
-        columns: dict[str, dict[float, BySeed]] = {"batch size 1": {}, "gradient descent": {}}
-        for n, grid in sorted(grids.items()):
-            for name, size in (("batch size 1", 1), ("gradient descent", n)):
-                columns[name][n] = tuned_by_seed(
-                    grid, size, score=examples_to(Goal("validation_loss", level, "below")),
-                    read=examples_to(Goal("test_loss", level, "below")),
-                )  # fmt: skip
-        sizes = np.array(sorted(grids), dtype=float)
-        tables = {name: stacked(column) for name, column in columns.items()}
-        bands = {"batch size 1": (-np.inf, self.free), "gradient descent": self.proportional}
-        said = {"batch size 1": "do not depend on n", "gradient descent": "are in proportion to n"}
-        parts = [
-            band(
-                f"examples at {name} {said[name]}" if name != "gradient descent" else f"examples of {name} {said[name]}",
-                slope_estimate(
-                    np.log(sizes), np.log(tables[name]), unit="log examples per log n",
-                    definition=f"slope of log examples to a test loss of {level:.3g} on log n, {name}",
-                ),
-                *bands[name],
+        reading = {"score": examples_to(Goal("validation_loss", level, "below")),
+                   "read": examples_to(Goal("test_loss", level, "below"))}  # fmt: skip
+        ns = np.array(sorted(grids), dtype=float)
+        tables = {
+            name: stacked(
+                {n: tuned_by_seed(grid, n if is_whole else 1, **reading) for n, grid in sorted(grids.items())}
             )
-            for name in columns
+            for name, is_whole in (("batch size 1", False), ("gradient descent", True))
+        }
+        slopes = [
+            slope_estimate(
+                np.log(ns), np.log(values), unit="log examples per log n",
+                definition=f"slope of log examples to a test loss of {level:.3g} on log n, {name}",
+            )
+            for name, values in tables.items()
         ]  # fmt: skip
+        parts = [
+            band("examples at batch size 1 do not depend on n", slopes[0], -np.inf, self.free),
+            band("examples of gradient descent are in proportion to n", slopes[1], *self.proportional),
+        ]
         figure = Figure(
             "training examples n", "examples to the error",
-            tuple(line(name, list(sizes), values, logarithmic=True) for name, values in tables.items()), log_y=True,
+            tuple(line(name, list(ns), values, logarithmic=True) for name, values in tables.items()), log_y=True,
         )  # fmt: skip
         return verdict(self.id, exhibit, parts, figure=figure)
 

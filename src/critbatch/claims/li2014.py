@@ -70,31 +70,29 @@ class ProximalStep(Claim):
     def judge(self, exhibit: Exhibit) -> Verdict:
         facts, read = exhibit.facts["main"], BATCHES[exhibit.scale]
         sizes = _sizes(facts, exhibit.scale)
-        seconds = {arm: _logs(exhibit, arm, sizes, read * INNER) for arm in ("plain", "proximal", "strong")}
+        later = {arm: _logs(exhibit, arm, sizes, read * INNER) for arm in ("plain", "proximal", "strong")}
         first = _logs(exhibit, "plain", sizes, read)
         deciding = [at for at, size in enumerate(sizes) if size >= (facts.train_size or 0) // LARGE]
-        parts = [
-            _part(f"lower at batch size {sizes[at]}", first[:, at] - seconds["proximal"][:, at]) for at in deciding
-        ]
+        parts = [_part(f"lower at batch size {sizes[at]}", first[:, at] - later["proximal"][:, at]) for at in deciding]
         parts += [
-            _part(f"lower at batch size {size}", first[:, at] - seconds["proximal"][:, at], counts=False)
+            _part(f"lower at batch size {size}", first[:, at] - later["proximal"][:, at], counts=False)
             for at, size in enumerate(sizes)
             if at not in deciding
         ]
         parts += [
             _part(
                 f"lower at batch size {sizes[at]} at equal gradient evaluations",
-                seconds["plain"][:, at] - seconds["proximal"][:, at], counts=False,
+                later["plain"][:, at] - later["proximal"][:, at], counts=False,
             )
             for at in deciding
         ]  # fmt: skip
         if "strong" in exhibit.arms:
-            lead = first[:, 1] - seconds["strong"][:, 1]
+            lead = first[:, 1] - later["strong"][:, 1]
             parts.append(_part(f"lower at batch size {sizes[1]} with a stronger pull", lead, counts=False))
         shown = {
             "plain": first,
-            "proximal, as many batches": seconds["proximal"],
-            "plain, as many gradients": seconds["plain"],
+            "proximal, as many batches": later["proximal"],
+            "plain, as many gradients": later["plain"],
         }
         lines = tuple(line(name, sizes, np.exp(rows), logarithmic=True) for name, rows in shown.items())
         figure = Figure("batch size", f"objective after {read} batches", lines, log_y=True)

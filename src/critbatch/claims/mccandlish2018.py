@@ -109,12 +109,12 @@ class StepsAgainstExamples(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        noise = {"true": 0.1, "false": 0.1, "silent": 1.5}[world]
+        noise = {"true": 0.1, "false": 0.1, "silent": 0.5}[world]
         by_seed = generator.normal(size=64)
 
         def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
             size = run.batch_size
-            needed = 200 * (1 + 100 / size) if world == "true" else 20_000 / size**0.6
+            needed = {"true": 200 * (1 + 100 / size), "false": 20_000 / size**0.6, "silent": 40_000 / size}[world]
             return _made_up_sweep(run, looks, needed, noise * (0.5 * by_seed[run.seed] + generator.normal()))
 
         return values
@@ -157,7 +157,7 @@ class NoiseScalePredicts(Claim):
         found = [goal_heights(grid, goal) for goal in goals]
         criticals, notes = _criticals(found), []
         effect = self._distance(found, criticals, along, goals)
-        if along is not None and goals:
+        if along is not None and criticals.size:
             scale = mean_over_steps(*_until(along, goals[-1]))
             notes = [f"simple noise scale {scale[0]:.3g}, averaged over steps up to training loss {goals[-1]:.3g}"]
             notes += [
@@ -178,9 +178,11 @@ class NoiseScalePredicts(Claim):
             "unit": "powers of ten",
             "definition": "log10 of the simple noise scale, averaged over steps, over E_min/S_min, geometric mean of the goals",
         }
-        if not goals or along is None or not found[0].groups:
+        if not goals or along is None:
+            return Estimate.missing("some batch size never trained, or the noise was not measured", **words)
+        if not criticals.size:
             return Estimate.missing(
-                "some batch size never trained, the noise was not measured, or there is one seed", **words
+                "too few batch sizes reach every goal with every seed, or there is one seed", **words
             )
         if not (np.isfinite(criticals) & (criticals > 0)).all():
             why = "the hyperbola has no critical batch size at every goal: steps do not fall, or do not level off"
@@ -289,13 +291,14 @@ class BestRateSaturates(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        noise = {"true": 0.1, "false": 0.1, "silent": 1.2}[world]
+        noise = {"true": 0.1, "false": 0.1, "silent": 0.5}[world]
         shift = generator.normal(0, noise, size=64)
 
         def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray]:
             def curvature(size: int) -> np.ndarray:
                 scale = 30 * (1 + looks) ** 0.5 * np.exp(shift[run.seed])
-                wanted = 1 + scale / size if world == "true" else (2000 / size) ** 0.5
+                law, power = 1 + scale / size, (2000 / size) ** 0.5
+                wanted = {"true": law, "false": power, "silent": (law * power) ** 0.5}[world]
                 return wanted * np.exp(generator.normal(0, noise, size=len(looks)))
 
             return made_up(run, looks, curvature)
@@ -320,11 +323,15 @@ def _criterion(curve: Hyperbola | PowerLaw, found: Heights) -> float:
 
 
 def _criticals(found: Sequence[Heights]) -> np.ndarray:
-    """Return E_min/S_min at each goal of all seeds and without each, (goal, replicate); NaN where there is none."""
+    """Return E_min/S_min at each goal of all seeds and without each, (goal, replicate); NaN where there is none.
+
+    Empty where too few batch sizes or seeds reached some goal.
+    """
+    if not all(one.groups and len(one.sizes) > 2 and np.isfinite(one.logs).all() for one in found):
+        return np.empty((0, 0))
     rows = []
     for one in found:
-        enough = len(one.sizes) > 2 and np.isfinite(one.logs).all()
-        s_min, e_min = fitted(Hyperbola(), one).T if enough else (np.full(len(one.logs), np.nan),) * 2
+        s_min, e_min = fitted(Hyperbola(), one).T
         rows.append(np.where((s_min > 0) & (e_min > 0), e_min / np.where(s_min > 0, s_min, 1), np.nan))
     return np.array(rows)
 

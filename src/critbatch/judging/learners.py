@@ -45,23 +45,7 @@ def imagined(learner: Learner, generator: np.random.Generator) -> Imagined:
         learner: The model.
         generator: Of seeds' luck and of runs' own.
     """
-    luck = generator.normal(size=(2, 64))
-    together, alone = learner.paired**0.5, (1 - learner.paired) ** 0.5
-
-    def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
-        size = run.batch_size
-        own = together * luck[:, run.seed % 64] + alone * generator.normal(size=2)
-        off = np.log(run.learning_rate / learner.best_rate(size))
-        needed = learner.examples(size) * np.exp(BEND * off**2 + learner.spread * own[0])
-        best = learner.ceiling(size) + learner.scatter * own[1] - HARM * max(off, 0.0) ** 2
-        left = np.exp(-RATE * np.minimum(looks * size / needed, 200.0))
-        seen = {"train_loss": 2.3 * left + 1e-9, "train_accuracy": 1 - (1 - START) * left}
-        for split in ("validation", "test"):
-            jitter = JITTER * generator.normal(size=len(looks)) * (looks > 0)
-            seen[f"{split}_accuracy"] = best - (best - START) * left + jitter
-        return seen
-
-    return values
+    return imagined_by_arm(lambda _arm, _run: learner, generator)
 
 
 def to_a_goal(s_min: float, e_min: float) -> Learner:
@@ -76,3 +60,29 @@ def to_a_goal(s_min: float, e_min: float) -> Learner:
         best_rate=lambda size: 1 / (1 + 64 / size),
         ceiling=lambda _: 0.93,
     )
+
+
+def imagined_by_arm(learner_of: Callable[[str, Run], Learner], generator: np.random.Generator) -> Imagined:
+    """Return what runs would have recorded where each arm has a model of its own; a seed's luck is the same in all.
+
+    Args:
+        learner_of: The model of a run of an arm.
+        generator: Of seeds' luck and of runs' own.
+    """
+    luck = generator.normal(size=(2, 64))
+
+    def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
+        learner, size = learner_of(arm, run), run.batch_size
+        together, alone = learner.paired**0.5, (1 - learner.paired) ** 0.5
+        own = together * luck[:, run.seed % 64] + alone * generator.normal(size=2)
+        off = np.log(run.learning_rate / learner.best_rate(size))
+        needed = learner.examples(size) * np.exp(BEND * off**2 + learner.spread * own[0])
+        best = learner.ceiling(size) + learner.scatter * own[1] - HARM * max(off, 0.0) ** 2
+        left = np.exp(-RATE * np.minimum(looks * size / needed, 200.0))
+        seen = {"train_loss": 2.3 * left + 1e-9, "train_accuracy": 1 - (1 - START) * left}
+        for split in ("validation", "test"):
+            jitter = JITTER * generator.normal(size=len(looks)) * (looks > 0)
+            seen[f"{split}_accuracy"] = best - (best - START) * left + jitter
+        return seen
+
+    return values

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..analysis.choice import choice_of
-from ..analysis.grid import Grid
+from ..analysis.grid import Grid, Track
 from ..analysis.heights import Heights, heights
 from ..claim import Line
+from ..statistics.censoring import value_at
 from ..statistics.resampling import margin_of
-from .reading import at_end, steps_to
+from .reading import steps_to
 
 LOSS = "train_loss"
 LEVEL = 0.95
@@ -18,8 +19,9 @@ LEVEL = 0.95
 def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
     """Return training losses on the way from the start to what every batch size reaches at its best learning rate.
 
-    The shares are of the way in log loss, so that goals are spread over all of it. They favour no batch size by name,
-    but depend on the batch sizes that were tried. Empty where some batch size never trained, or nothing was reached.
+    What it reaches in a third of its training: a crossing has to be confirmed by looks after it. The shares are of the
+    way in log loss, so that goals are spread over all of it. They favour no batch size by name, but depend on the batch
+    sizes that were tried. Empty where some batch size never trained, or nothing was reached.
 
     Args:
         grid: A sweep.
@@ -27,7 +29,7 @@ def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
     """
     starts, ends = [], []
     for size in grid.batch_sizes():
-        means = np.nan_to_num(grid.table(size, at_end(LOSS)), nan=np.inf).mean(1)
+        means = np.nan_to_num(grid.table(size, _at_a_third), nan=np.inf).mean(1)
         starts += [
             track.values[LOSS][0]
             for row in grid.tracks[size].values()
@@ -37,6 +39,11 @@ def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
         ends.append(float(means.min()))
     start, end = (float(np.mean(starts)), max(ends)) if starts else (np.nan, np.nan)
     return [start * (end / start) ** share for share in shares] if 0 < end < start < np.inf else []
+
+
+def _at_a_third(track: Track) -> float:
+    values = track.values.get(LOSS)
+    return value_at(track.step, values, track.step[-1] / 3) if values is not None and track.completed else np.nan
 
 
 def goal_heights(grid: Grid, goal: float) -> Heights:

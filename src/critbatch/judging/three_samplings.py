@@ -20,7 +20,7 @@ from .reading import arm_grid, at_end, worse
 WITH, RESHUFFLED, PARTITIONED = "with replacement", "reshuffled", "partitioned"
 ROLE = "samplings"
 UPDATES = {"full": 1000, "smoke": 40}
-PARTS_OF_THE_SET = {"full": (10, 4, 2, 1), "smoke": (4, 1)}
+PARTS_OF_THE_SET = {"full": (10, 4, 2, 1), "smoke": (64, 1)}
 RATES = {"full": (0.25, 0.5, 1.0), "smoke": (0.5,)}
 
 

@@ -110,7 +110,7 @@ def hidden_layers(model: nn.Module, inputs: Tensor) -> list[HiddenLayer]:
 
 @torch.no_grad()
 def silenced(
-    model: nn.Module, inputs: Tensor, layers: Sequence[HiddenLayer], kept: Sequence[Bool[Tensor, " unit"]]
+    model: nn.Module, inputs: Tensor, layers: Sequence[HiddenLayer], kept: Sequence[Bool[Tensor, " _"]]
 ) -> Tensor:  # fmt: skip
     """Return a model's outputs where the units that are not kept put out 0.
 
@@ -121,28 +121,23 @@ def silenced(
         kept: For each of them, which units speak.
     """
     masks = {layer.event: (layer.axis, mask) for layer, mask in zip(layers, kept, strict=True)}
-
-    def see(event: int, module: nn.Module, output: Tensor) -> Tensor | None:
-        if event not in masks:
-            return None
-        axis, mask = masks[event]
-        shape = [len(mask) if at == axis else 1 for at in range(output.dim())]
-        return output * mask.to(output.device, output.dtype).reshape(shape)
-
-    with _watching(model, see):
+    with _watching(model, lambda event, _, output: _masked(output, *masks[event]) if event in masks else None):
         return model(inputs)
+
+
+def _masked(output: Tensor, axis: int, mask: Tensor) -> Tensor:
+    shape = [len(mask) if at == axis else 1 for at in range(output.dim())]
+    return output * mask.to(output.device, output.dtype).reshape(shape)
 
 
 @contextmanager
 def _watching(model: nn.Module, see: See) -> Iterator[None]:
     """Call `see` with place, module and output of every layer and activation of a forward pass; it may replace it."""
     places = itertools.count()
-
-    def watch(module: nn.Module, _: object, output: Tensor) -> Tensor | None:
-        return see(next(places), module, output)
-
     watched = [one for one in model.modules() if isinstance(one, WEIGHTED + ACTIVATIONS)]
-    handles = [one.register_forward_hook(watch) for one in watched]
+    handles = [
+        one.register_forward_hook(lambda module, _, output: see(next(places), module, output)) for one in watched
+    ]
     try:
         yield
     finally:
