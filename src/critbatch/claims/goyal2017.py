@@ -352,11 +352,13 @@ class OptimizationNotGeneralization(Claim):
                 definition=f"log training loss at {largest} times batch size {BASE} less that at {BASE}", counts=False,
             ),
         ]  # fmt: skip
-        lines = tuple(
-            Line(rule, tuple(sorted((float(np.mean(losses[rule][one])), None, float(np.mean(tests[rule][one])), None)
-                 for one in losses[rule] if one in tests[rule] and np.isfinite([losses[rule][one], tests[rule][one]]).all())))
+        means = {
+            rule: sorted((float(losses[rule][one].mean()), float(tests[rule][one].mean()))
+                         for one in losses[rule].keys() & tests[rule].keys())
             for rule in RULES
-        )  # fmt: skip
+        }  # fmt: skip
+        known = {rule: [pair for pair in pairs if np.isfinite(pair).all()] for rule, pairs in means.items()}
+        lines = tuple(Line(rule, tuple((x, None, y, None) for x, y in pairs)) for rule, pairs in known.items() if pairs)
         x, y = "log training loss, difference from the base batch size", f"test {facts.metric} lost"
         return verdict(self.id, exhibit, parts, figure=Figure(x, y, lines, log_x=False))
 

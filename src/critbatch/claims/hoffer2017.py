@@ -204,7 +204,7 @@ class LogarithmicDistance(Claim):
         return {
             arm: runs(
                 facts, batch_sizes=[size], rates=[chosen], seeds=seeds(exhibit.scale),
-                budget=Steps(UPDATES[exhibit.scale]), measurements=(DistanceFromStart(),),
+                budget=Steps(UPDATES[exhibit.scale]), measurements=(DistanceFromStart(per_decade=25),),
             )
             for arm, (size, chosen) in wanted.items()
         }  # fmt: skip

@@ -163,7 +163,7 @@ class Correlation(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        noise = 30.0 if world == "silent" else 1.0
+        noise = 80.0 if world == "silent" else 1.0
         true = world == "true"
         by_seed = 0.004 * noise * generator.normal(size=64)
 

@@ -12,7 +12,7 @@ from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Part, Scale, Verdict, World
 from ..finding import TaskFacts
 from ..judging.figures import line
-from ..judging.parts import direction, verdict
+from ..judging.parts import direction, none_beats, nothing, verdict
 from ..judging.protocol import common_rates, octaves, order, runs, seeds
 from ..judging.reading import Reader, arm_grid, at, table, tuned
 from ..optimizers.proximal import Proximal
@@ -25,7 +25,9 @@ WEAK = 1e-3  # strength of the pull back to the start of each batch; Keskar et a
 STRONG = 0.1
 PARTS = {"full": (32, 10, 3, 1), "smoke": (16, 1)}  # of the training set; the first is below a tenth
 LARGE = 10  # batch sizes from this part of the training set on decide
-MARGIN = 0.01  # of log objective: 1 %
+MARGIN = 0.01  # of log objective, for what is reported: 1 %
+UNIT = "log objective"
+DEFINITION = "log objective of plain SGD less that of the proximal method, each at its best rate"
 TINY = 1e-12  # below any objective that is told apart from 0
 
 
@@ -73,22 +75,21 @@ class ProximalStep(Claim):
         later = {arm: _logs(exhibit, arm, sizes, read * INNER) for arm in ("plain", "proximal", "strong")}
         first = _logs(exhibit, "plain", sizes, read)
         deciding = [at for at, size in enumerate(sizes) if size >= (facts.train_size or 0) // LARGE]
-        parts = [_part(f"lower at batch size {sizes[at]}", first[:, at] - later["proximal"][:, at]) for at in deciding]
-        parts += [
-            _part(f"lower at batch size {size}", first[:, at] - later["proximal"][:, at], counts=False)
-            for at, size in enumerate(sizes)
-            if at not in deciding
-        ]
-        parts += [
-            _part(
-                f"lower at batch size {sizes[at]} at equal gradient evaluations",
-                later["plain"][:, at] - later["proximal"][:, at], counts=False,
-            )
-            for at in deciding
+        leads = {size: first[:, at] - later["proximal"][:, at] for at, size in enumerate(sizes)}
+        parts = [
+            _everywhere({size: leads[size] for at, size in enumerate(sizes) if at in deciding}),
+            *(_part(f"lower at batch size {size}", lead) for size, lead in leads.items()),
+            *(
+                _part(
+                    f"lower at batch size {sizes[at]} at equal gradient evaluations",
+                    later["plain"][:, at] - later["proximal"][:, at],
+                )
+                for at in deciding
+            ),
         ]  # fmt: skip
         if "strong" in exhibit.arms:
             lead = first[:, 1] - later["strong"][:, 1]
-            parts.append(_part(f"lower at batch size {sizes[1]} with a stronger pull", lead, counts=False))
+            parts.append(_part(f"lower at batch size {sizes[1]} with a stronger pull", lead))
         shown = {
             "plain": first,
             "proximal, as many batches": later["proximal"],
@@ -159,8 +160,15 @@ def _objective(grid: Grid, steps: int) -> Reader:
     return read
 
 
-def _part(name: str, lead: np.ndarray, *, counts: bool = True) -> Part:
-    return direction(
-        name, lead, unit="log objective", margin=MARGIN, counts=counts,
-        definition="log objective of plain SGD less that of the proximal method, each at its best rate",
-    )  # fmt: skip
+def _everywhere(leads: Mapping[int, np.ndarray]) -> Part:
+    """Return the test of "lower at every one of these batch sizes"."""
+    name = "the proximal method is lower at every batch size from a tenth of the data on"
+    if not leads or any(np.isfinite(lead).sum() < 2 for lead in leads.values()):
+        return nothing(
+            name, Kind.DIRECTION, "a batch size lacks runs", UNIT, DEFINITION, "95% interval of every lead above 0"
+        )
+    return none_beats(name, list(leads.values()), margin=0.0, unit=UNIT, definition=DEFINITION)
+
+
+def _part(name: str, lead: np.ndarray) -> Part:
+    return direction(name, lead, unit=UNIT, definition=DEFINITION, margin=MARGIN, counts=False)

@@ -18,7 +18,7 @@ from ..judging.figures import line
 from ..judging.loss_goals import examples_line, goal_heights, loss_goals
 from ..judging.noise_scale import NOISE, NoiseTracks, mean_over_steps, noise_arm, noise_tracks
 from ..judging.one_step import best_rates, changes, left_over_part, made_up, measured_arm, path_arm
-from ..judging.parts import DECISIVE, all_of, band, nothing, preferred, verdict
+from ..judging.parts import DECISIVE, all_of, band, nothing, verdict
 from ..judging.protocol import common_sweep
 from ..judging.reading import arm_grid
 from ..plan import Plan, Run
@@ -257,10 +257,7 @@ class BestRateSaturates(Claim):
         by_rate, by_gain = saturating(found.scarcity, rates), saturating(found.scarcity, gains)
         parts = [
             left_over_part("the best rate saturates", unexplained(by_rate), self.LEFT_OVER, of="best rate"),
-            preferred(
-                "the law beats a power law", _rival(found.sizes, rates[0]) - _law(by_rate), "a power of the batch size",
-                definition="best rate of all seeds, at all looks with enough batch sizes",
-            ),
+            self._beats_a_power(by_rate, found.sizes, rates),
             self._agreement(by_rate, by_gain),
         ]  # fmt: skip
         lines = tuple(
@@ -273,11 +270,35 @@ class BestRateSaturates(Claim):
         ]
         return verdict(self.id, exhibit, parts, outcome=all_of(parts), figure=figure, notes=notes)
 
+    def _beats_a_power(self, by_rate: Saturating, sizes: np.ndarray, rates: np.ndarray) -> Part:
+        """Return whether the law describes the best rates better than a power of the batch size, seed by seed."""
+        name, unit = "the law beats a power law", "AICc"
+        definition = "AICc of a power of the batch size less the law's, all looks with enough batch sizes together"
+        threshold = f"95% interval above {DECISIVE:g}; below -{DECISIVE:g} refutes it"
+        squares, known = _rival(sizes, rates), np.isfinite(by_rate.squares[0])
+        count, curves = int(by_rate.count[0].sum()), int(known.sum())
+        ours, theirs = (
+            np.array([aicc(float(row[known].sum()), count, 2 * curves) for row in table])
+            for table in (by_rate.squares, squares)
+        )
+        if len(rates) < 3 or not np.isfinite(ours + theirs).all():
+            why = "too few batch sizes have their best rate inside the ladder, or too few seeds"
+            return nothing(name, Kind.MODEL, why, unit, definition, threshold)
+        effect = replicate_estimate(
+            theirs - ours, seed_groups(len(rates) - 1), level=LEVEL, count=len(rates) - 1, unit=unit, definition=definition,
+            method="delete-one-seed jackknife, Student t",
+        )  # fmt: skip
+        outcome = Outcome.INCONCLUSIVE
+        if effect.low is not None and effect.low > DECISIVE:
+            outcome = Outcome.SUPPORTED
+        elif effect.high is not None and effect.high < -DECISIVE:
+            outcome = Outcome.REFUTED
+        return Part(name, Kind.MODEL, outcome, effect, threshold)
+
     def _agreement(self, by_rate: Saturating, by_gain: Saturating) -> Part:
         name = "both give the same noise scale"
         words = ("log ratio", "log of B_noise from the best rate over B_noise from the gain, mean over looks")
-        with np.errstate(invalid="ignore"):
-            ratios = np.log(by_rate.scale) - np.log(by_gain.scale)
+        ratios = np.log(by_rate.scale) - np.log(by_gain.scale)
         kept = np.isfinite(ratios).all(0)
         threshold = f"95% interval within ±{self.AGREEMENT:.3g} (a factor of 2)"
         if len(ratios) < 3 or not kept.any():
@@ -343,26 +364,14 @@ def _until(along: NoiseTracks, goal: float) -> tuple[np.ndarray, np.ndarray]:
     return along.steps[:last], along.pooled()[:, :last]
 
 
-def _law(fit: Saturating) -> float:
-    """Return AICc of the saturating law at all looks together, from the fits of all seeds."""
-    kept = np.isfinite(fit.squares[0])
-    return aicc(float(fit.squares[0][kept].sum()), int(fit.count[0][kept].sum()), 2 * int(kept.sum()))
-
-
-def _rival(sizes: np.ndarray, rates: np.ndarray) -> float:
-    """Return AICc of a power of the batch size for each look of `rates` (look, size), together."""
-    squares, count, parameters = 0.0, 0, 0
-    for row in rates:
-        there = np.isfinite(row)
-        if there.sum() >= 4:
-            logs = np.log(row[there])
-            wanted = np.log(PowerLaw().steps(sizes[there], PowerLaw().fit(sizes[there], row[there])))
-            squares, count, parameters = (
-                squares + float(((logs - wanted) ** 2).sum()),
-                count + int(there.sum()),
-                parameters + 2,
-            )
-    return aicc(squares, count, parameters)
+def _rival(sizes: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Return the squared residuals of a power of the batch size in log `rates` (..., size), of which some may be NaN."""
+    known = np.isfinite(rates)
+    logs, x = (np.where(known, np.log(table), 0) for table in (np.where(known, rates, 1), sizes))
+    count = np.maximum(known.sum(-1, keepdims=True), 1)
+    logs, x = (np.where(known, table - table.sum(-1, keepdims=True) / count, 0) for table in (logs, x))
+    slope = (logs * x).sum(-1, keepdims=True) / np.maximum((x * x).sum(-1, keepdims=True), 1e-12)
+    return ((logs - slope * x) ** 2).sum(-1)
 
 
 def _made_up_sweep(run: Run, looks: np.ndarray, needed: float, slower: float) -> dict[str, np.ndarray | float]:

@@ -143,21 +143,22 @@ class BestStep:
 def best_step(rates: np.ndarray, values: np.ndarray) -> BestStep:
     """Return the best learning rate: change/rate as a parabola through the three rates around the lowest change.
 
-    Exact where the change is a polynomial of third degree in the rate, as it is to a first approximation.
+    Exact where the change is a polynomial of third degree in the rate, as it is to a first approximation. Rates beyond
+    the first that does not help are not looked at.
 
     Args:
         rates: Shape (rate,), ascending.
         values: Changes, shape (..., rate).
     """
-    filled = np.where(np.isfinite(values), values, np.inf)
-    lowest = np.argmin(filled, axis=-1)
+    helps = np.logical_and.accumulate(values < 0, axis=-1)
+    lowest = np.argmin(np.where(helps, values, np.inf), axis=-1)
     middle = np.clip(lowest, 1, len(rates) - 2)
     nodes = middle[..., None] + np.array([-1, 0, 1])
     ladder = np.exp(np.linspace(np.log(rates[nodes[..., 0]]), np.log(rates[nodes[..., 2]]), 81, axis=-1))
     curve = interpolated(rates, values, nodes, ladder)
     place = np.argmin(np.where(np.isfinite(curve), curve, np.inf), axis=-1)[..., None]
     found = np.take_along_axis(ladder, place, -1)[..., 0]
-    inside = (lowest == middle) & np.isfinite(np.take_along_axis(filled, nodes, -1)).all(-1) & (filled.min(-1) < 0)
+    inside = (lowest == middle) & np.isfinite(np.take_along_axis(values, nodes, -1)).all(-1) & helps[..., 0]
     return BestStep(nodes, np.where(inside, found, np.nan))
 
 
@@ -178,7 +179,7 @@ def interpolated(rates: np.ndarray, values: np.ndarray, nodes: np.ndarray, at: n
 def best_rates(found: Changes) -> tuple[np.ndarray, np.ndarray]:
     """Return the best learning rate and its gain (minus the change) of all seeds together, and without each seed.
 
-    Both of shape (replicate, look, size); NaN where the best rate is not inside the grid.
+    Both of shape (replicate, look, size); NaN where the best rate is not inside the grid in all replicates.
     """
     rates, gains = [], []
     for size in sorted(found.rates):
@@ -186,7 +187,9 @@ def best_rates(found: Changes) -> tuple[np.ndarray, np.ndarray]:
         best = best_step(found.rates[size], means)
         rates.append(best.rate)
         gains.append(-interpolated(found.rates[size], means, best.nodes, best.rate[..., None])[..., 0])
-    return np.stack(rates, -1), np.stack(gains, -1)
+    rate, gain = np.stack(rates, -1), np.stack(gains, -1)
+    inside = (np.isfinite(rate) & (gain > 0)).all(0)
+    return np.where(inside, rate, np.nan), np.where(inside, gain, np.nan)
 
 
 def gains_by_seed(found: Changes) -> np.ndarray:
@@ -230,7 +233,7 @@ def made_up(run: Run, looks: np.ndarray, curvature: Callable[[int], np.ndarray])
                 bend = curvature(size) / 2
                 for rate in one.learning_rates:
                     found[one.change(size, rate)] = (
-                        -rate * squared_norm * seen * (1 - rate * bend + CUBIC * (rate * bend) ** 2)
+                        -rate * squared_norm * seen * (1 - rate * bend - CUBIC * (rate * bend) ** 2)
                     )
     score = 0.9 - 0.01 * np.log2(run.learning_rate / 0.5) ** 2
     return found | {"train_loss": squared_norm, "validation_accuracy": np.full(len(looks), score)}

@@ -105,7 +105,7 @@ def tuned_first(facts: TaskFacts, scale: Scale) -> Plan:
 
 
 def made_up(
-    generator: np.random.Generator, world: World, behind: Callable[[str, Run], float], *, silent: float = 6.0
+    generator: np.random.Generator, world: World, behind: Callable[[str, Run], float], *, silent: float = 5.0
 ) -> Imagined:  # fmt: skip
     """Return what runs would record where ways of training lag `behind`.
 

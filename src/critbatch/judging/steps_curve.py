@@ -30,7 +30,7 @@ def with_one_goal(grids: Sequence[Grid], *, updates: float | None = None) -> lis
 
     Args:
         grids: Of one task, or of tasks with one metric.
-        updates: Of the reference batch size; at most half of its runs count.
+        updates: Of the reference batch size; at most a quarter of its runs count.
     """
     if any(grid.facts.target_quantity is not None for grid in grids):
         return list(grids)
@@ -55,7 +55,7 @@ def _reference(grid: Grid, updates: float) -> float | None:
     if not np.isfinite(ends).any():
         return None
     quantity = f"{grid.facts.selection_split}_{grid.facts.metric}"
-    read = at("updates", min(updates, float(np.nanmax(ends)) / 2), quantity, grid.facts)
+    read = at("updates", min(updates, float(np.nanmax(ends)) / 4), quantity, grid.facts)
     values = tuned(grid, size, score=worse(grid, read), read=read)
     return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else None
 

@@ -21,7 +21,7 @@ class DistanceFromStart(Measurement):
     arXiv:1609.04836, Section 4 (where runs end).
     """
 
-    per_decade: int = 25
+    per_decade: int = 5
 
     @property
     @override

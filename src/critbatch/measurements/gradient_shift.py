@@ -146,7 +146,7 @@ class _Probe:
             found |= {(name, step): value for name, value in self.step(data, gradients, rate).items()}
         return found
 
-    def step(self, data: Examples, gradients: list[Flat], rate: float) -> dict[str, float]:
+    def step(self, data: Examples, gradients: list[Tensor], rate: float) -> dict[str, float]:
         """Return what one step of this rate along minus these gradients does."""
         shifts, cosines = [], []
         for layer, gradient in enumerate(gradients):
@@ -166,7 +166,7 @@ class _Probe:
         return {"gradient_shift": shift, "gradient_shift_cosine": cosine, "step_progress": -change,
                 "interaction": change - alone}  # fmt: skip
 
-    def gradients(self, data: Examples, layer: int | None = None) -> list[Flat]:
+    def gradients(self, data: Examples, layer: int | None = None) -> list[Tensor]:
         """Return the gradient of the mean loss for each layer, or for one of them alone."""
         layers = self.layers if layer is None else [self.layers[layer]]
         mean = self.snapshot.task.losses(self.model(data.inputs), data.targets).mean()
