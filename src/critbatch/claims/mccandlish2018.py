@@ -128,7 +128,7 @@ class NoiseScalePredicts(Claim):
     statement = (
         "The simple noise scale, averaged over training, predicts the critical batch size to an order of magnitude."
     )
-    source = f"{SOURCE}, Section 3"
+    source = f"{SOURCE}, Table 1"
     about = "optimization"
     kinds = (Kind.MODEL,)
     budget = "steps and examples to five goals of training loss; the noise scale up to the last of them"

@@ -208,7 +208,7 @@ class NoRuleForRates(Claim):
     source = SOURCE
     about = "optimization"
     kinds = (Kind.TREND,)
-    budget = "to a goal: what batches of 16 have after 500 steps, if all batch sizes get there"
+    budget = "to a goal: the easier of what batches of 16 have after 500 steps, and 95 % of what all reach"
     policy = "the best rate for steps to the goal, between seven rates a factor of 2 apart; open edges do not count"
     published = "35 workloads: neither rule holds for the best effective learning rate in general (second-hand)"
     reads_sweep = True

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..analysis.choice import BY_STEPS, Choice, choose
+from ..analysis.choice import Choice, choose
 from ..analysis.grid import Grid
 from ..analysis.heights import Heights, fitted, heights
 from ..analysis.target_choice import with_target
@@ -24,24 +24,21 @@ TOO_FEW = f"fewer than {FEWEST_SIZES} batch sizes reach the goal, or fewer than 
 def with_one_goal(grids: Sequence[Grid], *, updates: float | None = None) -> list[Grid]:
     """Return the grids with one goal on the task's selection metric: the user's own, or one that all batch sizes reach.
 
-    It is what the batch size nearest to 16 of the first grid has after `updates` steps at its best learning rate. Where
-    some batch size never gets there, or `updates` is None, it is the easiest of the goals that each grid's batch sizes
-    all reach (`critbatch.analysis.target_choice`).
+    It is the easier of two: what the batch size nearest to 16 of the first grid has after `updates` steps at its best
+    learning rate; and what every batch size of every grid reaches, less 5% of the way from the start
+    (`critbatch.analysis.target_choice`), so that nowhere it lies within the noise about a plateau.
 
     Args:
         grids: Of one task, or of tasks with one metric.
-        updates: Of the reference batch size; at most a quarter of its runs count.
+        updates: Of the reference batch size; at most a quarter of its runs count. None: the second goal alone.
     """
     if any(grid.facts.target_quantity is not None for grid in grids):
         return list(grids)
-    value = None if updates is None or not grids else _reference(grids[0], updates)
-    if value is not None:
-        found = [_with_value(grid, value) for grid in grids]
-        if all(_all_arrive(grid) for grid in found):
-            return found
     values = [one.facts.target_value for one in map(with_target, grids) if one.facts.target_value is not None]
     if not values:
         return list(grids)
+    reference = None if updates is None else _reference(grids[0], updates)
+    values += [] if reference is None else [reference]
     easiest = min(values) if grids[0].facts.better == "above" else max(values)
     return [_with_value(grid, easiest) for grid in grids]
 
@@ -66,10 +63,6 @@ def _with_value(grid: Grid, value: float) -> Grid:
         target_direction=grid.facts.better, target_origin="chosen by the claim",
     )  # fmt: skip
     return dataclasses.replace(grid, facts=facts)
-
-
-def _all_arrive(grid: Grid) -> bool:
-    return all(choose(grid, size).criterion == BY_STEPS for size in grid.batch_sizes())
 
 
 def choices(grid: Grid) -> dict[int, Choice]:
@@ -138,3 +131,22 @@ def goal_in_words(grid: Grid) -> str:
     if facts.target_value is None:
         return "no goal: nothing was learnt at any batch size"
     return f"goal: {facts.target_quantity} of {short(facts.target_value)}"
+
+
+def log_steps_by_seed(chosen: Choice) -> np.ndarray:
+    """Return what each seed says of log steps to the goal at the best learning rate, shape (seed,); empty if unknown.
+
+    Pseudo-values of the jackknife: their mean and its standard error are the estimate's, which takes the learning rates
+    together by a parabola.
+
+    Source: Tukey (1958), Annals of Mathematical Statistics 29, 614.
+
+    Args:
+        chosen: The learning rates of one batch size.
+    """
+    found = heights({1: chosen}, paired=True)
+    if not found.groups or found.censored.any():
+        return np.array([])
+    logs = found.logs[:, 0]
+    values = found.count * logs[0] - (found.count - 1) * logs[1:]
+    return np.where(np.isfinite(values), values, np.nan)
