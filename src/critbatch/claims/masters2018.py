@@ -250,7 +250,7 @@ class DeepOnlySmall(Claim):
         grid = arm_grid(exhibit, "deep")
         sizes = grid.batch_sizes()
         definition = f"share of seeds that some rate trains to a training accuracy of {TRAINED:g}"
-        threshold = f"none at the largest batch, and fewer from {LARGE} on than below: Fisher's exact test p < 0.05; most seeds at the largest refute it"
+        threshold = f"none at the largest batch, fewer from {LARGE} on (Fisher's exact p < 0.05); most seeds at the largest refute it"
         name = f"trains below batch size {LARGE}, not from there on"
         if not any(size < LARGE for size in sizes) or not any(size >= LARGE for size in sizes) or len(grid.seeds) < 3:
             part = nothing(name, Kind.DIRECTION, "too few runs", "share", definition, threshold)
