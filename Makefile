@@ -44,14 +44,14 @@ unit: .venv/ready
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
 
 # Commands as a user types them; 3 says that a sweep this small carries no answer, which is right.
-# Later issues add the claims at smoke scale HERE.
 SMALL := --batch-sizes 16,256 --learning-rates 0.1,0.5 --seeds 2 --epochs 1 --steps 20
 
 end-to-end: .venv/ready
 	@echo "== end to end"
 	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
 	for command in "--version" "--help" "tasks" "measurements --json" "doctor" "run digits --dry-run" \
-	  "run digits $(SMALL) --out $$out" "report $$out --json" "fit examples/steps.csv" "calibrate --quick"; do \
+	  "run digits $(SMALL) --out $$out" "report $$out --json" "fit examples/steps.csv" "calibrate --quick" "claims list" "claims judge" \
+	  "claims run --all --scale smoke --out $$out/claims --no-progress"; do \
 	  echo "critbatch $$command"; \
 	  $(BIN)/critbatch $$command >"$$out/said" 2>&1 </dev/null || [ $$? -eq 3 ] || { cat "$$out/said"; exit 1; }; \
 	done; \

@@ -42,7 +42,7 @@ class Judged:
     seconds: float
 
 
-def inquire(  # noqa: PLR0913
+def inquire(
     claims: Sequence[Claim], scale: Scale, shop: Workshop, *, own: Task | None = None, first_seed: int = 0,
     archive: Archive | None = None,
 ) -> Iterator[Judged]:  # fmt: skip

@@ -12,8 +12,8 @@ from ..data import Examples
 from ..datasets.cifar import cifar10
 from ..datasets.digits import digits
 from ..datasets.idx import fashion_mnist, mnist
-from ..datasets.spoken import spoken_digits
 from ..datasets.splits import Splits, stratified
+from ..datasets.spoken import spoken_digits
 from ..datasets.uci import uci
 from ..models.ghost import GhostBatchNorm
 from ..models.linear import linear
@@ -80,7 +80,11 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def _data(bed: Bed) -> Splits:
-    """Return the three sets; the training set is the first `bed.train` of a stratified order, the same at every size."""
+    """Return the three sets; the training set is the first `bed.train` of a stratified order, the same at every size.
+
+    Raises:
+        ValueError: If there are no such data, or too few of them.
+    """
     if bed.data in IMAGES:
         load, full = IMAGES[bed.data]
         most = 58_000 if bed.train > 16_000 else 16_000  # one order for all sizes in reach

@@ -35,7 +35,7 @@ Column = Mapping[int, BySeed]  # examples to the goal, by batch size
 
 @final
 class Copies(Claim):
-    """Examples to a training loss on k copies of 600 images, at the learning rates tuned on one copy.
+    """Examples to a training loss on k copies of 200 images, at the learning rates tuned on one copy.
 
     Both gradients of the whole set are the same up to rounding, so the batch's ratio of examples is k, to be checked
     exactly. At batch sizes 1 and 10 the question is the exponent of examples in k: 1 if copies are paid for, 0 if not;
@@ -58,7 +58,7 @@ class Copies(Claim):
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
         if scale == "smoke":
             return {_role(k): Bed(data="digits", train=256, hidden=(32,), side=8, copies=k) for k in (1, 2)}
-        return {_role(k): Bed(train=600, copies=k) for k in COPIES}
+        return {_role(k): Bed(train=200, copies=k) for k in COPIES}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

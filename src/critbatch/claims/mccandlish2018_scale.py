@@ -12,7 +12,7 @@ from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Scale, Verdict, World
 from ..finding import TaskFacts
 from ..judging.figures import line
-from ..judging.noise_scale import NOISE, NoiseTracks, mean_over_steps, noise_arm, noise_tracks
+from ..judging.noise_scale import NOISE, PER_DECADE, NoiseTracks, mean_over_steps, noise_arm, noise_tracks
 from ..judging.parts import band, direction, equivalence, nothing, slopes_by_seed, verdict
 from ..judging.protocol import common_rates, common_row, middle_size, runs, seeds
 from ..judging.reading import arm_grid, at_end, chosen_rate
@@ -24,9 +24,10 @@ from ..statistics.means import mean_estimate
 
 SOURCE = "McCandlish et al. (2018), arXiv:1812.06162"
 SMALL_BED = Bed(data="digits", train=1024, hidden=(32,), side=8)
-SIZES = {"full": (500, 1000, 2000, 4000), "smoke": (128, 256, 512, 1024)}  # training sets of MCC-4
+SIZES = {"full": (500, 1000, 2000, 4000), "smoke": (256, 512, 1024)}  # training sets of MCC-4
 STEPS = {"full": 2000, "smoke": 80}
 CYCLE = {"full": (300, 3000), "smoke": (40, 90)}  # steps of the pilot and of the cycle of MCC-5
+CYCLE_LOOKS = {"full": 25, "smoke": 10}  # a decade: only those in the second half of each part count
 PILOT_SEEDS = {"full": 5, "smoke": 2}
 
 
@@ -132,7 +133,7 @@ class IndependentOfDataSize(Claim):
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
-        measured = NoiseMoments(examples=max(SIZES[scale]), per_decade=10)
+        measured = NoiseMoments(examples=max(SIZES[scale]), per_decade=PER_DECADE[scale])
         return {
             role: runs(
                 one, batch_sizes=[self.BATCH], rates=[self.RATE], seeds=seeds(scale), budget=Steps(STEPS[scale]),
@@ -240,7 +241,7 @@ class InverseToTemperature(Claim):
         schedule = Milestones(fractions=(2 / 3,), drop=self.FACTOR, warmup=1 / 3, start=self.FACTOR, gradual=False)
         plan = runs(
             main, batch_sizes=[self.BATCH], rates=[hot / self.FACTOR], seeds=seeds(scale), schedule=schedule,
-            budget=Steps(CYCLE[scale][1]), measurements=[NoiseMoments(examples=8192, per_decade=25)],
+            budget=Steps(CYCLE[scale][1]), measurements=[NoiseMoments(examples=8192, per_decade=CYCLE_LOOKS[scale])],
         )  # fmt: skip
         return {"cycle": plan}
 

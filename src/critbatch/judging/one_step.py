@@ -22,7 +22,7 @@ EXAMPLES = 2048  # of the training set, within which steps are taken and read
 STEPS = {"full": 1000, "smoke": 80}
 SMALL, MIDDLE = 16, 256  # below and from there on: other learning rates and other numbers of batches
 BATCHES = {"full": (32, 16, 8), "smoke": (4, 4, 4)}
-BED_RATES = ((-11, -1), (-8, 1), (-5, 3))  # powers of 2, first and last
+BED_RATES = ((-11, 1), (-8, 3), (-5, 5))  # powers of 2, first and last
 OWN_RATES = (-8, 2)  # powers of 4
 CUBIC = 0.1  # of made-up losses, that are not quite quadratic
 PATH, MEASURED = (
@@ -94,8 +94,7 @@ def _measurements(facts: TaskFacts, scale: Scale) -> tuple[OneStep, ...]:
         low, high = BED_RATES[place] if facts.is_bed else OWN_RATES
         rates = tuple((2.0 if facts.is_bed else 4.0) ** power for power in range(low, high + 1))
         if some:
-            kept = (some, rates) if scale == "full" else (some[::2], rates[::2])
-            found.append(OneStep(*kept, batches=batches, examples=EXAMPLES))
+            found.append(OneStep(some, rates if scale == "full" else rates[::2], batches=batches, examples=EXAMPLES))
     return tuple(found)
 
 

@@ -88,7 +88,7 @@ def _records(
     if not parts:
         return pl.DataFrame(schema={"run": pl.String} | RECORD_SCHEMA)
     lengths = [len(looks) for _, _, looks, _, _ in parts]
-    runs, quantities = (np.repeat([part[place] for part in parts], lengths) for place in (0, 1))
+    runs, quantities = np.repeat([part[0] for part in parts], lengths), np.repeat([part[1] for part in parts], lengths)
     steps, examples, values = (np.concatenate([part[place] for part in parts]) for place in (2, 3, 4))
     return pl.DataFrame({
         "run": pl.Series(ids).gather(runs), "step": steps, "examples": examples, "seconds": steps / steps.max(),
