@@ -7,20 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..bed import TESTED, VALIDATED, Bed
-from ..data import Examples
-from ..datasets.cifar import cifar10
-from ..datasets.digits import digits
-from ..datasets.idx import fashion_mnist, mnist
-from ..datasets.splits import Splits, stratified
-from ..datasets.spoken import spoken_digits
-from ..datasets.uci import uci
-from ..models.ghost import GhostBatchNorm
-from ..models.linear import linear
-from ..models.mlp import mlp
-from ..objective import squared_error
-from ..randomness import generator
-from ..task import Task
+from .bed import TESTED, VALIDATED, Bed
+from .data import Examples
+from .datasets.cifar import cifar10
+from .datasets.digits import digits
+from .datasets.idx import fashion_mnist, mnist
+from .datasets.splits import Splits, stratified
+from .datasets.spoken import spoken_digits
+from .datasets.uci import uci
+from .models.ghost import GhostBatchNorm
+from .models.linear import linear
+from .models.mlp import mlp
+from .objective import squared_error
+from .randomness import generator
+from .task import Task
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 IMAGES = {"mnist": (mnist, 28), "fashion-mnist": (fashion_mnist, 28)}
