@@ -5,10 +5,8 @@ import pytest
 
 from critbatch.claim import Outcome
 from critbatch.claims import registry
-from critbatch.claims.hoffer2017 import log_variances
 from critbatch.judging.batch_gap import not_worse
 from critbatch.judging.distance_law import compare_laws, spaced
-from critbatch.judging.reading import arm_grid
 from critbatch.judging.worlds import exhibit_in
 from critbatch.measurement import look_steps
 
@@ -70,14 +68,3 @@ def test_equal_updates_are_equal_and_share_everything_else():
     assert (ghost.budget, ghost.learning_rate) == (updates.budget, updates.learning_rate)
     assert ghost.task == exhibit.facts["ghost"].name
     assert all(size % 1024 == 0 for size in sizes.values())  # a smaller last batch would be no whole number of ghosts
-
-
-def test_variances_lose_the_correction_for_a_finite_training_set():
-    exhibit = exhibit_in(registry()["HOF-4"], "true", 0)
-    sizes = np.array([4, 16, 64, 256])
-    logs = log_variances(arm_grid(exhibit, "watched"), sizes, 2000)
-    slopes = np.polyfit(np.log2(sizes), logs.T, 1)[0]
-    assert logs.shape == (8, 4)
-    assert slopes.mean() == pytest.approx(-1, abs=0.02)  # noise of 0.1 in each log variance
-    wrong = log_variances(arm_grid(exhibit, "watched"), sizes, 10**9)
-    assert np.polyfit(np.log2(sizes), wrong.T, 1)[0].mean() < -1.015

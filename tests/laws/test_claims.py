@@ -53,7 +53,8 @@ def test_asks_for_runs_on_its_own_beds(claim):
         assert any(arms.values())
         names = {bed.name for bed in claim.beds(scale).values()}
         assert {run.task for plan in arms.values() for run in plan} <= names
-        most = max(len({run.seed for run in plan}) for plan in arms.values())
+        more = {arm: plan.runs for arm, plan in claim.next_arms(exhibit_in(claim, "true", 0, scale=scale)).items()}
+        most = max(len({run.seed for run in plan}) for plan in (*arms.values(), *more.values()))
         assert most >= seeds or claim.kinds == (Kind.EXACT,), f"{most} seeds at {scale} scale"
 
 

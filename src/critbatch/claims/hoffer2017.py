@@ -6,7 +6,6 @@ from typing import final
 import numpy as np
 from typing_extensions import override
 
-from ..analysis.grid import Grid
 from ..bed import Bed
 from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
@@ -18,6 +17,7 @@ from ..judging.parts import accuracy_margin, band, direction, equivalence, nothi
 from ..judging.protocol import common_budget, common_rates, runs, seeds
 from ..judging.reading import arm_grid, at_end, chosen_rate, worse
 from ..judging.scaled import turned
+from ..judging.update_variance import SHOWN, log_variances, shown, watched
 from ..measurements.distance import DistanceFromStart
 from ..measurements.update_covariance import UpdateCovariance
 from ..plan import Plan, Run
@@ -270,7 +270,6 @@ def _prefers(which: str, fits: Mapping[int, tuple[float, float]]) -> Part:
     return Part(name, Kind.MODEL, outcome, mean_estimate(deltas, **told), threshold)
 
 
-SHOWN = (4, 16, 64, 256)  # batch sizes whose updates are compared
 TOLERANCE = 0.05  # of exponents
 
 
@@ -297,22 +296,13 @@ class RootRateKeepsCovariance(Claim):
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
-        main = facts["main"]
-        size = min(16, main.train_size or 16)
-        rates = common_rates(main, size, scale)
-        sizes = tuple(one for one in SHOWN if one <= (main.train_size or 0) / 2)
-        watched = UpdateCovariance(batch_sizes=sizes or (1,), batches=64 if scale == "full" else 16, per_decade=1)
-        plan = runs(
-            main, batch_sizes=[size], rates=[rates[len(rates) // 2]], seeds=seeds(scale),
-            budget=Steps(100 if scale == "full" else 1), measurements=(watched,),
-        )  # fmt: skip
-        return {"watched": plan}
+        return {"watched": watched(facts["main"], scale)}
 
     @override
     def judge(self, exhibit: Exhibit) -> Verdict:
-        size = exhibit.facts["main"].train_size or 0
-        sizes = np.array([one for one in SHOWN if one <= size / 2])
-        logs = log_variances(arm_grid(exhibit, "watched"), sizes, size)
+        grid = arm_grid(exhibit, "watched")
+        sizes = np.array(shown(grid.facts), dtype=float)
+        logs = log_variances(grid, grid.facts.train_size or 0)
         definition = "slope on log batch size of log tr Cov of the update, corrected by 1 - B/N, at fixed parameters"
         told = {"unit": "exponent", "definition": definition}
         parts = [
@@ -321,10 +311,8 @@ class RootRateKeepsCovariance(Claim):
                  exponent - TOLERANCE, exponent + TOLERANCE, kind=Kind.EXACT)
             for words, power, exponent in (("the square-root rate", 0.5, 0.0), ("a fixed rate", 0.0, -1.0))
         ]  # fmt: skip
-        figure = Figure(
-            "batch size", "tr Cov of the gradient, corrected", (line("drawn", list(sizes), 2**logs, logarithmic=True),),
-            log_y=True,
-        )  # fmt: skip
+        lines = (line("drawn", list(sizes), 2**logs, logarithmic=True),) if len(logs) else ()
+        figure = Figure("batch size", "tr Cov of the gradient, corrected", lines, log_y=True)
         return verdict(self.id, exhibit, parts, figure=figure)
 
     @override
@@ -345,22 +333,3 @@ class RootRateKeepsCovariance(Claim):
             }
 
         return values
-
-
-def log_variances(grid: Grid, sizes: np.ndarray, train_size: int) -> np.ndarray:
-    """Return log2 of gradient variances over 1 - B/N, mean over looks, shape (seed, batch size); NaN where missing.
-
-    Args:
-        grid: Of one batch size and learning rate.
-        sizes: B, shape (batch size,).
-        train_size: N.
-    """
-    names = [UpdateCovariance().quantity(int(one)) for one in sizes]
-    rows = []
-    for track in (one for by in grid.tracks.values() for row in by.values() for one in row.values()):
-        empty = np.full(len(track.step), np.nan)
-        values = np.stack([track.values.get(name, empty) for name in names], axis=1)
-        known = np.isfinite(values).all(1) & (values > 0).all(1)
-        logs = np.log2(values[known]).mean(0) if known.any() else np.full(len(sizes), np.nan)
-        rows.append(logs - np.log2(1 - sizes / train_size))
-    return np.stack(rows) if rows else np.empty((0, len(sizes)))

@@ -267,6 +267,7 @@ class BestRateSaturates(Claim):
         notes = [
             f"after {step:g} steps: B_noise {one:.3g} from the best rate, {two:.3g} from the gain"
             for step, one, two in zip(found.steps, by_rate.scale[0], by_gain.scale[0], strict=True)
+            if np.isfinite(one * two)
         ]
         return verdict(self.id, exhibit, parts, outcome=all_of(parts), figure=figure, notes=notes)
 

@@ -115,7 +115,7 @@ class ThreeRegimes(Claim):
         what = f"slope of log steps on log batch size up to {found.sizes[end].max():.0f}"
         part = band("perfect scaling of small batches", local_slope(found, end, definition=what), *self.SMALL)
         is_flat = part.effect.value is not None and part.effect.value > self.SMALL[1]
-        return _spared(part, is_flat and smallest > 1 and self.FAR * smallest > critical)
+        return _spared(part, bool(is_flat and smallest > 1 and self.FAR * smallest > critical))
 
     def _large(self, found: Heights, critical: float) -> Part:
         if not len(found.sizes):
@@ -125,7 +125,7 @@ class ThreeRegimes(Claim):
         what = f"slope of log steps on log batch size from {found.sizes[end].min():.0f} on"
         part = band("levelling off of large batches", local_slope(found, end, definition=what), *self.LARGE)
         is_steep = part.effect.value is not None and part.effect.value < self.LARGE[0]
-        return _spared(part, is_steep and largest < self.FAR * critical)
+        return _spared(part, bool(is_steep and largest < self.FAR * critical))
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:

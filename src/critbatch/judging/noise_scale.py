@@ -120,4 +120,4 @@ def mean_over_steps(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
     if there.sum() < 2:
         return np.full(values.shape[:-1], np.nan)
     apart, kept = np.diff(steps[there]), values[..., there]
-    return ((kept[..., 1:] + kept[..., :-1]) / 2 * apart).sum(-1) / apart.sum()
+    return np.asarray(((kept[..., 1:] + kept[..., :-1]) / 2 * apart).sum(-1) / apart.sum())
