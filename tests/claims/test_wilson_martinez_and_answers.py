@@ -69,7 +69,7 @@ def test_what_was_not_lost_cannot_be_brought_back():
 
 
 def test_a_sweep_without_a_second_stage_is_judged_alike():
-    for name in ("WM-1", "WM-2", "QA-4", "K-1", "K-2", "K-3"):
+    for name in ("WM-2", "K-1"):
         claim = registry()[name]
         whole = exhibit_in(claim, "true", 0)
         first = Exhibit(whole.scale, whole.facts, {"sweep": whole.arms["sweep"]}, whole.evidence)

@@ -7,15 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from critbatch.claim import Claim, Exhibit, Kind, Outcome, verdict_json
+from critbatch.claim import Claim, Exhibit, Kind, Outcome, World, verdict_json
 from critbatch.claims import registry
 from critbatch.finding import TaskFacts
-from critbatch.judging.worlds import exhibit_from, exhibit_in, share
+from critbatch.judging.worlds import exhibit_from, exhibit_in
 from critbatch.record import RECORD_SCHEMA, RUN_SCHEMA, Evidence
 
 CLAIMS = list(registry().values())
-WORLDS = 3  # of each kind, always the same; docs/claims-power.md counts over 200
-ENOUGH = 2
+FEWEST_SEEDS = 5
 every = pytest.mark.parametrize("claim", CLAIMS, ids=lambda one: one.id)
 OWN = TaskFacts(
     name="somebody's", revision="r", train_size=100, test_size=50, validation_size=None, parameters=10, metric="loss",
@@ -47,15 +46,12 @@ def test_says_what_it_claims_and_who_claims_it(claim):
 
 @every
 def test_asks_for_runs_on_its_own_beds(claim):
-    for scale, seeds in (("smoke", 2), ("full", 5)):
+    for scale in ("smoke", "full"):
         arms = first_arms(claim, scale)
         assert arms
         assert any(arms.values())
         names = {bed.name for bed in claim.beds(scale).values()}
         assert {run.task for plan in arms.values() for run in plan} <= names
-        more = {arm: plan.runs for arm, plan in claim.next_arms(exhibit_in(claim, "true", 0, scale=scale)).items()}
-        most = max(len({run.seed for run in plan}) for plan in (*arms.values(), *more.values()))
-        assert most >= seeds or claim.kinds == (Kind.EXACT,), f"{most} seeds at {scale} scale"
 
 
 @every
@@ -82,41 +78,44 @@ def test_nothing_can_be_concluded_from_nothing(claim):
 
 
 @every
-def test_survives_runs_that_all_diverged_and_single_seeds(claim):
-    facts = {role: bed.facts() for role, bed in claim.beds("full").items()}
-    died = exhibit_from(claim, facts, "full", lambda arm, run, looks: None)
-    claim.judge(died)
+def test_can_win_lose_and_stay_open_and_says_what_was_measured(claim):
     whole = exhibit_in(claim, "true", 0)
+    first = claim.judge(whole)
+    assert first.parts
+    assert first.reason
+    assert first.claim == claim.id
+    assert first.runs
+    assert verdict_json(first, claim)["effect"]["unit"] is not None
+    for part in first.parts:
+        assert part.threshold
+        assert part.effect.value is not None or part.effect.reason
+    for one in () if first.figure is None else first.figure.lines:
+        assert all(np.isfinite(value) for _, _, value, _ in one.points)
+    most = max(len({run.seed for run in plan}) for plan in whole.arms.values())
+    assert most >= FEWEST_SEEDS or claim.kinds == (Kind.EXACT,), f"{most} seeds"
+    assert_open_on_one_seed(claim, whole)
+    wanted = {"true": claim.affirmation(), "false": claim.negation(), "silent": {Outcome.INCONCLUSIVE}}
+    for world, outcomes in wanted.items():
+        seen = [first.outcome] if world == "true" else [judged(claim, world, 0)]
+        if seen[0] not in outcomes:  # chance has one miss in three
+            seen += [judged(claim, world, seed) for seed in (1, 2)]
+        assert sum(one in outcomes for one in seen) >= len(seen) - 1, (world, seen)
+
+
+def judged(claim: Claim, world: World, seed: int) -> Outcome:
+    return claim.judge(exhibit_in(claim, world, seed)).outcome
+
+
+def assert_open_on_one_seed(claim: Claim, whole: Exhibit) -> None:
     alone = {arm: tuple(run for run in plan if run.seed == plan[0].seed) for arm, plan in whole.arms.items() if plan}
     ids = [run.id for plan in alone.values() for run in plan]
     tables = (whole.evidence.runs, whole.evidence.records)
-    single = dataclasses.replace(
-        whole, arms=alone, evidence=Evidence(*(one.filter(pl.col("run").is_in(ids)) for one in tables))
-    )
+    evidence = Evidence(*(one.filter(pl.col("run").is_in(ids)) for one in tables))
+    single = dataclasses.replace(whole, arms=alone, evidence=evidence)
     assert claim.judge(single).outcome is Outcome.INCONCLUSIVE or claim.kinds == (Kind.EXACT,)
 
 
 @every
-def test_can_win_lose_and_stay_open(claim):
-    shares = {world: share(claim, world, WORLDS) for world in ("true", "false", "silent")}
-    right = sum(shares["true"][one] for one in claim.affirmation())
-    wrong = sum(shares["false"][one] for one in claim.negation())
-    assert round(right * WORLDS) >= ENOUGH, shares["true"]
-    assert round(wrong * WORLDS) >= ENOUGH, shares["false"]
-    assert round(shares["silent"][Outcome.INCONCLUSIVE] * WORLDS) >= ENOUGH, shares["silent"]
-
-
-@every
-def test_a_verdict_says_what_was_measured(claim):
-    verdict = claim.judge(exhibit_in(claim, "true", 1))
-    assert verdict.parts
-    assert verdict.reason
-    assert verdict.claim == claim.id
-    assert verdict.runs
-    document = verdict_json(verdict, claim)
-    assert document["effect"]["unit"] is not None
-    for part in verdict.parts:
-        assert part.threshold
-        assert part.effect.value is not None or part.effect.reason
-    for one in () if verdict.figure is None else verdict.figure.lines:
-        assert all(np.isfinite(value) for _, _, value, _ in one.points)
+def test_survives_runs_that_all_diverged(claim):
+    facts = {role: bed.facts() for role, bed in claim.beds("full").items()}
+    claim.judge(exhibit_from(claim, facts, "full", lambda arm, run, looks: None))

@@ -172,7 +172,9 @@ class SmallerUpdatesForTheSameData(Claim):
         lines = tuple(examples_line(f"training loss {goal:.2g}", one) for goal, one in zip(goals, found, strict=True))
         figure = Figure("batch size", "examples to a training loss", lines, log_y=True)
         notes = [
-            f"training loss {goal:.3g}: critical batch size {at:.3g}" for goal, at in zip(goals, criticals, strict=True)
+            f"training loss {goal:.3g}: "
+            + (f"critical batch size {at:.3g}" if np.isfinite(at) else "steps do not level off")
+            for goal, at in zip(goals, criticals, strict=True)
         ]
         return verdict(self.id, exhibit, parts, figure=figure, notes=notes)
 

@@ -69,7 +69,7 @@ class NoiseScaleGrows(Claim):
             return verdict(self.id, exhibit, [part])
         scales = along.scales
         ranks = np.array([_spearman(one, -loss) for one, loss in zip(scales, along.losses, strict=True)])
-        means = np.array([mean_over_steps(along.steps, one) for one in scales])
+        means = np.array([mean_over_steps(along.steps, one[None])[0] for one in scales])
         growth = means / np.where(along.steps[0] == 0, scales[:, 0], np.nan)
         parts = [
             direction(

@@ -14,6 +14,7 @@ from .reading import steps_to
 
 LOSS = "train_loss"
 LEVEL = 0.95
+LEAST_FALL = 0.95  # of the starting loss: what falls less is no training
 
 
 def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
@@ -21,7 +22,7 @@ def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
 
     What it reaches in a third of its training: a crossing has to be confirmed by looks after it. The shares are of the
     way in log loss, so that goals are spread over all of it. They favour no batch size by name, but depend on the batch
-    sizes that were tried. Empty where some batch size never trained, or nothing was reached.
+    sizes that were tried. Empty where some batch size never trained, or the loss hardly fell.
 
     Args:
         grid: A sweep.
@@ -38,7 +39,7 @@ def loss_goals(grid: Grid, shares: Sequence[float]) -> list[float]:
         ]
         ends.append(float(means.min()))
     start, end = (float(np.mean(starts)), max(ends)) if starts else (np.nan, np.nan)
-    return [start * (end / start) ** share for share in shares] if 0 < end < start < np.inf else []
+    return [start * (end / start) ** share for share in shares] if 0 < end < LEAST_FALL * start < np.inf else []
 
 
 def _at_a_third(track: Track) -> float:

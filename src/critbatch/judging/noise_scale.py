@@ -112,12 +112,12 @@ def known(track: Track, quantity: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_over_steps(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the time average of `values` (..., look) over the steps between looks; NaN with fewer than two looks.
+    """Return the time average of `values` (row, look) over the steps between looks, shape (row,).
 
-    A look with a NaN in any row is left out of all rows.
+    NaN with fewer than two looks. A look with a NaN in any row is left out of all rows.
     """
-    there = np.isfinite(values).reshape(-1, values.shape[-1]).all(0)
+    there = np.isfinite(values).all(0)
     if there.sum() < 2:
-        return np.full(values.shape[:-1], np.nan)
+        return np.full(len(values), np.nan)
     apart, kept = np.diff(steps[there]), values[..., there]
     return np.asarray(((kept[..., 1:] + kept[..., :-1]) / 2 * apart).sum(-1) / apart.sum())
