@@ -86,7 +86,15 @@ def reconsider(claims: Sequence[Claim], archive: Archive) -> Iterator[Judged]:
             yield Judged(claim, None, f"the archive has no runs on {', '.join(missing)}", None, 0.0)
             continue
         facts = {role: archive.facts[bed.name] for role, bed in beds.items()}
+        wanted = {run.id for plan in claim.arms("full", facts).values() for run in plan.runs}
+        if missing := sum(not archive.holds(one) for one in wanted):
+            yield Judged(claim, None, f"the archive lacks {missing} of its {len(wanted)} first runs", None, 0.0)
+            continue
         exhibit = gathered(claim, "full", facts, lambda plan: archive.evidence(run.id for run in plan.runs))
+        wanted = {run.id for plan in exhibit.arms.values() for run in plan}
+        if missing := sum(not archive.holds(one) for one in wanted):
+            yield Judged(claim, None, f"the archive lacks {missing} of its {len(wanted)} runs", None, 0.0)
+            continue
         yield Judged(claim, claim.judge(exhibit), "", exhibit, time.perf_counter() - started)
 
 

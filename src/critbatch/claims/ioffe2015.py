@@ -179,8 +179,8 @@ class BatchNormHoldsInputsStill(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        faster = {"true": 5.0, "false": 0.5, "silent": 1.5}[world]  # with BatchNorm
-        drift = {"true": 0.3, "false": 2.0, "silent": 0.8}[world]
+        faster = {"true": 5.0, "false": 0.5, "silent": 3.0}[world]  # with BatchNorm
+        drift = {"true": 0.3, "false": 2.0, "silent": 0.4}[world]
         noise = {"true": 0.15, "false": 0.15, "silent": 1.5}[world]
         shared = generator.normal(0, noise, size=2000)
 
