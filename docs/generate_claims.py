@@ -127,7 +127,7 @@ def quoted(verdict: Verdict) -> str:
 def section(one: Judged, seconds: float | None, adjusted: dict[str, float]) -> str:
     """Return the section of a claim."""
     claim, verdict = one.claim, one.verdict
-    head = f'<a id="{anchor(claim.id)}"></a>\n\n### {claim.id}: {claim.statement}\n\n'
+    head = f"### {claim.id}\n\n*{claim.statement}*\n\n"
     facts = [
         f"Source: {claim.source}.",
         f"About {claim.about}; budget: {claim.budget}; learning rate: {claim.policy}.",

@@ -230,10 +230,11 @@ class NoRuleForRates(Claim):
         found = learning_rate_rule(choices(grid), RULES)
         tests = {test.name: test for test in found.tests}
         parts = [self._part(name, found.exponent, tests.get(name)) for name in RULES]
+        misfits = [f"lack of fit of the {name} rule: p = {tests[name].p_value:.2g}" for name in RULES if name in tests]
         known = [(one.batch_size, one.learning_rate) for one in found.points]
         points = tuple((float(size), rate.low, rate.value, rate.high) for size, rate in known if rate.value is not None)
         figure = Figure("batch size", "best learning rate", (Line("best", points),), log_y=True)
-        return verdict(self.id, exhibit, parts, figure=figure, notes=[goal_in_words(grid), found.reason])
+        return verdict(self.id, exhibit, parts, figure=figure, notes=[goal_in_words(grid), found.reason, *misfits])
 
     def _part(self, rule: str, exponent: Estimate, test: RuleTest | None) -> Part:
         wanted = RULES[rule].exponent
