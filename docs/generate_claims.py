@@ -1,6 +1,6 @@
 """Write docs/claims.md, claims.json and a picture of each verdict from docs/evidence: `make claims` calls it; no training.
 
-What people wrote about the verdicts (docs/claims-answer.md, docs/claims-conflicts.toml) names the outcomes it was
+What people wrote about the verdicts (docs/claims-answer.txt, docs/claims-conflicts.toml) names the outcomes it was
 written for; where these have changed, this stops and says so.
 """
 
@@ -55,8 +55,8 @@ def command(claim: Claim) -> str:
 
 def answer(outcomes: dict[str, str]) -> str:
     """Return the answer to the founding question, as written for these outcomes."""
-    text = (DOCS / "claims-answer.md").read_text("utf-8")
-    check("docs/claims-answer.md", dict(re.findall(r"<!-- ([A-Z]+-?\d+): ([A-Z]+) -->", text)), outcomes)
+    text = (DOCS / "claims-answer.txt").read_text("utf-8")
+    check("docs/claims-answer.txt", dict(re.findall(r"<!-- ([A-Z]+-?\d+): ([A-Z]+) -->", text)), outcomes)
     return re.sub(r"<!--.*?-->\n?", "", text).strip()
 
 
