@@ -12,6 +12,15 @@ from tests.problems import ZOO, blob_task, blobs, wide_cnn
 DRAW = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(7, 4, generator=DRAW)
 
+SEED = 0  # at which the units that are silenced are not dead already
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_always():
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(SEED)
+        yield
+
 
 def double(model: nn.Module) -> nn.Module:
     return model.double().eval()
