@@ -1,12 +1,20 @@
 """A missing requirement skips, or fails where everything is asked for."""
 
+import contextlib
+
 import pytest
 
 from .requirements import require, require_data
 
 
-def test_what_is_there_is_no_reason_to_skip():
-    require(True, "never shown")
+@pytest.mark.parametrize("everything", ["0", "1"])
+def test_what_is_there_is_no_reason_to_skip(monkeypatch, everything):
+    monkeypatch.setenv("CRITBATCH_REQUIRE_ALL", everything)
+    reached = []
+    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+        require(True, "never shown")
+        reached.append("what follows")
+    assert reached == ["what follows"]
 
 
 def test_what_is_missing_skips_with_its_reason(monkeypatch):

@@ -1,10 +1,11 @@
 """What a claim is tried on: the description of a data set, how much of it, and a model, from which a task can be made."""
 
 from dataclasses import dataclass, fields
-from typing import final
+from typing import Literal, final
 
 from .finding import TaskFacts
 
+Scale = Literal["smoke", "full"]
 TESTED = {"mnist": 10_000, "fashion-mnist": 10_000, "digits": 500, "spoken-digits": 300, "cifar10": 1000}
 VALIDATED = {"mnist": 2000, "fashion-mnist": 2000, "digits": 273, "spoken-digits": 652, "cifar10": 2000}
 
@@ -71,3 +72,11 @@ class Bed:
             selection_split="validation", target_quantity=None, target_value=None, target_direction=None,
             target_origin="none", is_bed=True,
         )  # fmt: skip
+
+
+DIGITS = Bed(data="digits", train=1024, hidden=(32,), side=8)
+
+
+def common_bed(scale: Scale) -> Bed:
+    """Return the bed that most claims share: MNIST with one hidden layer, or the digits, which need no data folder."""
+    return Bed() if scale == "full" else DIGITS

@@ -8,13 +8,12 @@ from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 
-from .bed import Bed
+from .bed import Bed, Scale, common_bed
 from .estimate import Estimate
 from .finding import TaskFacts
 from .plan import Plan, Run
 from .record import Evidence
 
-Scale = Literal["smoke", "full"]
 World = Literal["true", "false", "silent"]
 WORLDS: tuple[World, ...] = ("true", "false", "silent")
 
@@ -173,9 +172,9 @@ class Claim(ABC):
     why_not_yours: ClassVar[str] = ""
     reads_sweep: ClassVar[bool] = False
 
-    @abstractmethod
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        """Return the test beds by role; "main" is there unless the claim has none that a user's task could replace."""
+        """Return the test beds by role, the common one for most; "main" is the one that a user's task can replace."""
+        return {"main": common_bed(scale)}
 
     @abstractmethod
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

@@ -69,12 +69,13 @@ def inquire(
             continue
         facts = {role: _facts(task, is_bed=own is None) for role, task in tasks.items()}
         by_name = {task.name: task for task in tasks.values()}
-        fetch = functools.partial(_trained, by_name, shop, kept, claim.id)
+        spent: list[float] = []
+        fetch = functools.partial(_trained, by_name, shop, kept, claim.id, spent)
         exhibit = gathered(claim, scale, facts, fetch, first_seed=first_seed)
         kept.add(exhibit.evidence, facts.values())
-        verdict, seconds = claim.judge(exhibit), time.perf_counter() - started
-        kept.seconds[claim.id] = max(kept.seconds.get(claim.id, 0.0), round(seconds, 1))
-        yield Judged(claim, verdict, "", exhibit, seconds)
+        if spent:
+            kept.seconds[claim.id] = round(kept.seconds.get(claim.id, 0.0) + sum(spent), 1)
+        yield Judged(claim, claim.judge(exhibit), "", exhibit, time.perf_counter() - started)
 
 
 def reconsider(claims: Sequence[Claim], archive: Archive) -> Iterator[Judged]:
@@ -142,8 +143,13 @@ def _union(arms: Mapping[str, Plan]) -> Plan:
     return Plan(tuple(run for plan in arms.values() for run in plan.runs))
 
 
-def _trained(tasks: Mapping[str, Task], shop: Workshop, archive: Archive, stage: str, plan: Plan) -> Evidence:
-    """Return the evidence of runs of several tasks, one task after another; what an archive holds comes from there."""
+def _trained(
+    tasks: Mapping[str, Task], shop: Workshop, archive: Archive, stage: str, spent: list[float], plan: Plan
+) -> Evidence:  # fmt: skip
+    """Return the evidence of runs of several tasks, one task after another; what an archive holds comes from there.
+
+    Seconds of training are added to `spent`.
+    """
     wanting = [run for run in plan.runs if not archive.holds(run.id)]
     for task in tasks.values():
         mine = Plan(tuple(run for run in wanting if run.task == task.name))
@@ -154,6 +160,8 @@ def _trained(tasks: Mapping[str, Task], shop: Workshop, archive: Archive, stage:
             steps[run.batch_size] = steps.get(run.batch_size, 0.0) + run.budget.most_steps(
                 run.batch_size, len(task.train)
             )
+        started = time.perf_counter()
         train_missing(task, mine, shop, f"{stage} on {task.name}", steps, example_seconds(task))
+        spent.append(time.perf_counter() - started)
     there, new = archive.evidence(run.id for run in plan.runs), thin(shop.store.evidence([run.id for run in wanting]))
     return Evidence(pl.concat([there.runs, new.runs]), pl.concat([there.records, new.records]))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from critbatch.bed import common_bed
 from critbatch.claim import Exhibit
 from critbatch.claims import registry
-from critbatch.judging.same_rate import SameRate, same_rate, same_rate_bed
+from critbatch.judging.same_rate import SameRate, same_rate
 from critbatch.judging.worlds import exhibit_from
 
 BEST = {0: 0.25, 1: 0.25, 2: 0.5, 3: 0.25, 4: 0.25, 5: 0.25, 6: 0.25, 7: 0.25}  # by seed
@@ -18,7 +19,7 @@ def planted(keep=lambda run: True) -> Exhibit:
         value = 0.9 - 0.01 * run.batch_size / 2000 - 0.1 * abs(np.log2(run.learning_rate / BEST[run.seed]))
         return dict.fromkeys(("train_accuracy", "validation_accuracy", "test_accuracy"), value) | {"train_loss": 1.0}
 
-    whole = exhibit_from(registry()["K-2"], {"main": same_rate_bed("full").facts()}, "full", values)
+    whole = exhibit_from(registry()["K-2"], {"main": common_bed("full").facts()}, "full", values)
     arms = {arm: tuple(run for run in plan if keep(run)) for arm, plan in whole.arms.items()}
     return Exhibit(whole.scale, whole.facts, arms, whole.evidence)
 

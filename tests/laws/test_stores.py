@@ -162,6 +162,12 @@ def test_a_study_is_kept_as_it_was_when_it_was_put(store):
     assert store.studies() == [Study("digits", (), {"seeds": [0]})]
 
 
-def test_closing_twice_is_harmless(store):
+@pytest.mark.parametrize("name", sorted(OPEN))
+def test_closing_twice_is_harmless_to_what_was_kept(name, tmp_path):
+    kept = Study("digits", ("a",), {"seeds": [0]})
+    store = OPEN[name](tmp_path)
+    store.put_study(kept)
     store.close()
     store.close()
+    outlives = any(tmp_path.iterdir())
+    assert OPEN[name](tmp_path).studies() == ([kept] if outlives else [])

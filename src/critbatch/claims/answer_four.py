@@ -12,7 +12,6 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Track
-from ..bed import Bed
 from ..budgets.epochs import Epochs
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
 from ..estimate import Estimate
@@ -22,7 +21,7 @@ from ..judging.pairs import differences
 from ..judging.parts import SIGN_LEVEL, band, direction, equivalence, metric_margin, nothing, slope_estimate, verdict
 from ..judging.protocol import runs, seeds
 from ..judging.reading import Reader, arm_grid, at, at_end, best_rate_by_seed, table
-from ..judging.same_rate import EPOCHS, POLICY, SMALLEST, SWEEP, SameRate, same_rate, same_rate_bed, same_rate_sweep
+from ..judging.same_rate import EPOCHS, POLICY, SMALLEST, SWEEP, SameRate, same_rate, same_rate_sweep
 from ..plan import Plan, Run
 from ..sampling import LastBatch
 from ..samplings.growing import Growing
@@ -46,10 +45,6 @@ class LowerAccuracy(Claim):
     budget = "equal epochs (30); told besides: of converged runs"
     policy = POLICY
     reads_sweep = True
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": same_rate_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -146,10 +141,6 @@ class RecoveredByRate(Claim):
     budget = "equal epochs (30)"
     policy = "tuned at each batch size, against the smallest one's best; chosen by the other seeds on validation"
     reads_sweep = True
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": same_rate_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

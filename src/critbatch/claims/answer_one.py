@@ -9,7 +9,6 @@ from typing_extensions import override
 from ..analysis.grid import Grid
 from ..analysis.heights import Heights, fitted
 from ..analysis.readings import common_amount
-from ..bed import Bed
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
 from ..curves.hyperbola import Hyperbola
 from ..estimate import Estimate
@@ -33,7 +32,6 @@ from ..plan import Plan, Run
 from ..statistics.resampling import replicate_estimate
 from ..statistics.saturating import saturating, unexplained
 
-SMALL_BED = Bed(data="digits", train=1024, hidden=(32,), side=8)
 TINY = 1e-12  # below any loss that is told apart from 0
 
 
@@ -56,10 +54,6 @@ class BiggerUpdateIsBetter(Claim):
 
     MARGIN = 0.05  # of the gain of two neighbours: a loss of less does not matter
     LEFT_OVER = 0.1  # of the variance of log gain: R^2 above 0.9
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else SMALL_BED}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -146,10 +140,6 @@ class SmallerUpdatesForTheSameData(Claim):
     SHARES = (0.3, 0.5, 0.7, 0.9)  # of the way, in log loss
     EPOCHS = (1, 3, 10, 30)
     FEWEST = 3  # of the largest batch sizes that count as large where B_crit lies beyond
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else SMALL_BED}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

@@ -50,10 +50,6 @@ class SplittingCostsTheSame(Claim):
     MISFIT = 0.25  # relative, root mean square, above which the line says little
 
     @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)}
-
-    @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
         most = facts["main"].train_size or 1024
         powers = [2**power for power in range(0, 12, 1 if scale == "full" else 3) if 2**power < most]

@@ -11,7 +11,6 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Track
-from ..bed import Bed
 from ..budgets.epochs import Epochs
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Part, Scale, Verdict, World
 from ..finding import TaskFacts
@@ -19,7 +18,7 @@ from ..judging.figures import line
 from ..judging.parts import band, equivalence, nothing, verdict
 from ..judging.protocol import runs, seeds
 from ..judging.reading import Reader, arm_grid, at, at_end
-from ..judging.same_rate import EPOCHS, POLICY, SWEEP, SameRate, same_rate, same_rate_bed, same_rate_sweep
+from ..judging.same_rate import EPOCHS, POLICY, SWEEP, SameRate, same_rate, same_rate_sweep
 from ..plan import Plan, Run
 from ..statistics.censoring import crossing
 from ..statistics.means import mean_estimate
@@ -52,10 +51,6 @@ class PreventsConvergence(Claim):
     lost = 0.5  # of the seeds, at least
     steady = 0.75  # of the seeds have to converge at the smallest batch size
     alike = 0.01  # of training accuracy
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": same_rate_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Track
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budget import Budget
 from ..budgets.epochs import Epochs
 from ..budgets.steps import Steps
@@ -99,7 +99,7 @@ class NoiseIsTheRegularizer(Claim):
 
     @override
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        bed = Bed(train=1000) if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)
+        bed = Bed(train=1000) if scale == "full" else DIGITS
         strengths = {setting.strength for setting in self._settings(scale) if setting.method == SMOOTHING}
         smoothed = {f"smoothed {one:g}": dataclasses.replace(bed, label_smoothing=one) for one in strengths}
         return {"main": bed, **smoothed}

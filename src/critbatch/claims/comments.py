@@ -7,7 +7,6 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.readings import common_amount
-from ..bed import Bed
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Scale, Verdict, World
 from ..finding import TaskFacts
 from ..judging.figures import line
@@ -38,10 +37,6 @@ class BiggerAtEqualUpdates(Claim):
         "(second-hand)"
     )
     reads_sweep = True
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

@@ -8,26 +8,25 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Grid
-from ..bed import Bed
+from ..bed import Bed, common_bed
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Line, Part, Scale, Verdict, World
 from ..estimate import Estimate
 from ..finding import TaskFacts
 from ..judging.figures import line
 from ..judging.linear_scaling import (
     BASE,
+    DIGITSS,
     EPOCHS,
     FACTORS,
     FEW,
     GHOSTS,
     KEPT,
     RULES,
-    SMALL_BEDS,
     kept,
     log_elbows,
     log_losses,
     lost,
     made_up,
-    main_bed,
     picture,
     residual_slopes,
     rule_arms,
@@ -73,9 +72,9 @@ class LinearScaling(Claim):
     @override
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
         if scale == "smoke":
-            return {"main": main_bed(scale)}
-        small = {role: Bed(train=size, hidden=(32,), side=7) for role, size in SMALL_BEDS.items()}
-        return {"main": main_bed(scale), "ghost": Bed(train=2048, norm=f"ghost-{GHOSTS}")} | small
+            return {"main": common_bed(scale)}
+        small = {role: Bed(train=size, hidden=(32,), side=7) for role, size in DIGITSS.items()}
+        return {"main": common_bed(scale), "ghost": Bed(train=2048, norm=f"ghost-{GHOSTS}")} | small
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -157,7 +156,7 @@ def _shift(exhibit: Exhibit, role: str) -> Part:
     """Return the test of "the limit moves by less than a doubling", against the smallest training set."""
     facts = exhibit.facts[role]
     level = 2 * accuracy_margin(facts.test_size)
-    times = round((facts.train_size or 0) / SMALL_BEDS["small"])
+    times = round((facts.train_size or 0) / DIGITSS["small"])
     told = {
         "unit": "doublings of the batch size",
         "definition": f"log2 of the factor at which {level:g} of the metric is lost, with {times} times the training "
@@ -191,10 +190,6 @@ class GradualWarmup(Claim):
     budget = BUDGET
     policy = POLICY + ", with three kinds of warm-up over the first 5 epochs"
     published = "ResNet-50 at batch size 8k, validation error in %: none 24.84, constant 25.88, gradual 23.74 (paper)"
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -267,10 +262,6 @@ class LinearBeatsOthers(Claim):
     )
 
     @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
-
-    @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
         return {"tuning": tuned_base(facts["main"], scale)}
 
@@ -320,10 +311,6 @@ class OptimizationNotGeneralization(Claim):
     kinds = (Kind.EQUIVALENCE,)
     budget = BUDGET
     policy = POLICY + ": linear, square root, or not at all, each with a gradual warm-up"
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

@@ -17,9 +17,8 @@ from ..judging.parts import accuracy_margin, band, direction, equivalence, nothi
 from ..judging.protocol import common_budget, common_rates, runs, seeds
 from ..judging.reading import arm_grid, at_end, chosen_rate, worse
 from ..judging.scaled import turned
-from ..judging.update_variance import SHOWN, log_variances, shown, watched
+from ..judging.update_variance import log_variances, made_up_variances, shown, watched
 from ..measurements.distance import DistanceFromStart
-from ..measurements.update_covariance import UpdateCovariance
 from ..plan import Plan, Run
 from ..statistics.means import mean_estimate
 
@@ -180,10 +179,6 @@ class LogarithmicDistance(Claim):
     published = "figures alone (paper)"
 
     @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)}
-
-    @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
         main = facts["main"]
         small = [min(WALK[scale][0], main.train_size or 1)]
@@ -291,10 +286,6 @@ class RootRateKeepsCovariance(Claim):
     published = "an identity for large training sets (paper)"
 
     @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)}
-
-    @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
         return {"watched": watched(facts["main"], scale)}
 
@@ -317,19 +308,4 @@ class RootRateKeepsCovariance(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        noise = 3.0 if world == "silent" else 0.1
-        exponent = -0.8 if world == "false" else -1.0
-
-        def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
-            level = generator.normal()
-            return {
-                UpdateCovariance().quantity(size): np.exp(
-                    level
-                    + exponent * np.log(size)
-                    + np.log(1 - size / 2000)
-                    + noise * generator.normal(size=len(looks))
-                )
-                for size in SHOWN
-            }
-
-        return values
+        return made_up_variances(world, generator)

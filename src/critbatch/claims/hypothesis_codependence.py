@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Track
-from ..bed import Bed
+from ..bed import Bed, common_bed
 from ..budgets.epochs import Epochs
 from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
@@ -64,7 +64,7 @@ class CoDependence(Claim):
 
     @override
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        main = Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)
+        main = common_bed(scale)
         ghost = "ghost-25" if scale == "full" else "ghost-32"  # divides the whole set, which is the large batch
         return {
             "main": main,

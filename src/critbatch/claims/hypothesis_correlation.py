@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 from typing_extensions import override
 
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budgets.examples import Examples
 from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
@@ -67,7 +67,7 @@ class Correlation(Claim):
         samplings = sampling_bed(scale)
         if scale == "full":
             return {"main": Bed(), "fresh": Bed(train=58_000), ROLE: samplings}
-        return {"main": samplings, "fresh": Bed(data="digits", train=1024, hidden=(32,), side=8), ROLE: samplings}
+        return {"main": samplings, "fresh": DIGITS, ROLE: samplings}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

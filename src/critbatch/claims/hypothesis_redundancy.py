@@ -8,7 +8,6 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Grid, Track
-from ..bed import Bed
 from ..budgets.epochs import Epochs
 from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
@@ -87,10 +86,6 @@ class Redundancy(Claim):
         "no number for it; small batches, high rates and strong weight decay promote low rank (second-hand), with a "
         "marginal effect on test performance (paper, abstract)"
     )
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

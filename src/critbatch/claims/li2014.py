@@ -7,7 +7,7 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Grid, Track
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Part, Scale, Verdict, World
 from ..finding import TaskFacts
@@ -56,7 +56,7 @@ class ProximalStep(Claim):
 
     @override
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        small = Bed(data="digits", train=1024, hidden=(32,), side=8)
+        small = DIGITS
         return {"main": Bed(hidden=(), l2=1e-3) if scale == "full" else small}
 
     @override

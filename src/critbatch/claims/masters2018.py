@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import final
 
 import numpy as np
-from scipy.stats import fisher_exact
 from typing_extensions import override
 
 from ..analysis.grid import Grid
@@ -19,10 +18,10 @@ from ..judging.learners import Learner, imagined
 from ..judging.parts import band, nothing, slope_estimate, verdict
 from ..judging.protocol import common_sweep, runs, seeds
 from ..judging.reading import arm_grid, at, last, table, tuned, worse
-from ..judging.update_variance import log_variances, shown, watched
-from ..measurements.update_covariance import UpdateCovariance
+from ..judging.update_variance import log_variances, made_up_variances, shown, watched
 from ..plan import Plan, Run
 from ..statistics.comparisons import holm, paired_difference
+from ..statistics.contingency import fisher_exact
 
 SOURCE = "Masters and Luschi (2018), arXiv:1804.07612"
 EPOCHS, UPDATES = 30.0, 2000.0
@@ -39,11 +38,6 @@ LARGE = 128  # and more: not tiny
 TRAINED = 0.5  # training accuracy, of 0.1 by chance
 
 
-def main_bed(scale: Scale) -> Bed:
-    """Return the bed of the common sweep."""
-    return Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)
-
-
 @final
 class SmallIsBest(Claim):
     """ML-1: judged at equal epochs; the same at equal updates is reported."""
@@ -57,10 +51,6 @@ class SmallIsBest(Claim):
     policy = "tuned at each batch size, chosen on validation by the other seeds"
     published = "best always between 2 and 32; without normalisation AlexNet at most 8, ResNet 2 to 4 (paper)"
     reads_sweep = True
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -146,10 +136,6 @@ class RangeShrinks(Claim):
     policy = "all rates of the grid, a factor of 2 apart, counted"
     published = "figures only (paper)"
     reads_sweep = True
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -263,7 +249,7 @@ class DeepOnlySmall(Claim):
         trained = np.stack([(np.nan_to_num(grid.table(size, read)) >= TRAINED).any(0) for size in sizes], axis=1)
         small, large = (trained[:, [is_large(size) is wanted for size in sizes]] for wanted in (False, True))
         counts = [[int(one.sum()), int((~one).sum())] for one in (small, large)]
-        p_value = float(fisher_exact(counts)[1])
+        p_value = fisher_exact(counts)
         apart = float(small.mean() - large.mean())
         outcome = Outcome.INCONCLUSIVE
         if apart > 0 and p_value < 1 - SURE and not trained[:, -1].any():
@@ -317,10 +303,6 @@ class VarianceGrows(Claim):
     published = "an identity for large training sets (paper)"
 
     @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
-
-    @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
         return {"watched": watched(facts["main"], scale)}
 
@@ -339,19 +321,4 @@ class VarianceGrows(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        noise = 3.0 if world == "silent" else 0.1
-        exponent = -0.8 if world == "false" else -1.0
-
-        def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
-            level = generator.normal()
-            return {
-                UpdateCovariance().quantity(size): np.exp(
-                    level
-                    + exponent * np.log(size)
-                    + np.log(1 - size / 2000)
-                    + noise * generator.normal(size=len(looks))
-                )
-                for size in (1, 4, 16, 64, 256)
-            }
-
-        return values
+        return made_up_variances(world, generator)

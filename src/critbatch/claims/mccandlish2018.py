@@ -8,7 +8,6 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.heights import Heights, fitted
-from ..bed import Bed
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Outcome, Part, Scale, Verdict, World
 from ..curves.hyperbola import Hyperbola
 from ..curves.power_law import PowerLaw
@@ -27,7 +26,6 @@ from ..statistics.resampling import margin_of, replicate_estimate, seed_groups
 from ..statistics.saturating import Saturating, saturating, unexplained
 
 SOURCE = "McCandlish et al. (2018), arXiv:1812.06162"
-SMALL_BED = Bed(data="digits", train=1024, hidden=(32,), side=8)
 SHARES = (0.3, 0.45, 0.6, 0.75, 0.9)  # of the way to what every batch size reaches, in log loss: the five goals
 LEVEL = 0.95
 
@@ -48,10 +46,6 @@ class StepsAgainstExamples(Claim):
     RESIDUAL = 0.15  # root mean square of log steps
     FEWEST_SIZES = 5
     MOST_FAILURES = 1  # of five goals
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else SMALL_BED}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -136,10 +130,6 @@ class NoiseScalePredicts(Claim):
     published = "MNIST: simple noise scale 900, critical batch size 200, both averaged over training (paper)"
 
     FACTOR = 1.0  # of ten
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else SMALL_BED}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -233,10 +223,6 @@ class BestRateSaturates(Claim):
 
     LEFT_OVER = 0.1  # of the variance of the log rate: R^2 above 0.9
     AGREEMENT = math.log(2)  # of the two noise scales
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else SMALL_BED}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 from typing_extensions import override
 
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Scale, Verdict, World
 from ..finding import TaskFacts
@@ -23,7 +23,6 @@ from ..statistics.censoring import smooth
 from ..statistics.means import mean_estimate
 
 SOURCE = "McCandlish et al. (2018), arXiv:1812.06162"
-SMALL_BED = Bed(data="digits", train=1024, hidden=(32,), side=8)
 SIZES = {"full": (500, 1000, 2000, 4000), "smoke": (256, 512, 1024)}  # training sets of MCC-4
 STEPS = {"full": 2000, "smoke": 80}
 CYCLE = {"full": (300, 4000), "smoke": (40, 100)}  # steps of the pilot and of the cycle of MCC-5
@@ -46,10 +45,6 @@ class NoiseScaleGrows(Claim):
     published = "MNIST: from 50 at the start to 900 averaged over training (paper)"
 
     FACTOR = 3.0
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else SMALL_BED}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -129,7 +124,7 @@ class IndependentOfDataSize(Claim):
 
     @override
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        largest = Bed(train=SIZES[scale][-1]) if scale == "full" else SMALL_BED
+        largest = Bed(train=SIZES[scale][-1]) if scale == "full" else DIGITS
         return {str(size): dataclasses.replace(largest, train=size) for size in SIZES[scale]}
 
     @override
@@ -218,7 +213,7 @@ class InverseToTemperature(Claim):
 
     @override
     def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed(train=8000) if scale == "full" else SMALL_BED}
+        return {"main": Bed(train=8000) if scale == "full" else DIGITS}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

@@ -8,7 +8,6 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Track
-from ..bed import Bed
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Scale, Verdict, World
 from ..finding import TaskFacts
 from ..judging.figures import line
@@ -19,7 +18,6 @@ from ..judging.linear_scaling import (
     KEPT,
     OPTIMIZER,
     made_up,
-    main_bed,
     rule_arms,
     scaled,
     tuned_base,
@@ -56,10 +54,6 @@ class EarlySmallSteps(Claim):
         "tuned at batch size 16 on validation (seven rates a factor of 2 apart), then in proportion to the batch size"
     )
     published = "ResNet-50 at batch size 8k, validation error in %: none 24.84, constant 25.88, gradual 23.74 (paper)"
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

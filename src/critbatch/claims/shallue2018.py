@@ -10,7 +10,7 @@ from typing_extensions import override
 from ..analysis.grid import Grid
 from ..analysis.heights import Heights, fitted, heights
 from ..analysis.shapes import shapes
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budgets.examples import Examples
 from ..budgets.longest import Longest
 from ..budgets.steps import Steps
@@ -41,14 +41,9 @@ from ..statistics.resampling import covariance, margin_of, replicate_estimate
 
 SOURCE = "Shallue, Lee, Antognini, Sohl-Dickstein, Frostig and Dahl (2018), arXiv:1811.03600"
 UPDATES = {"full": 500, "smoke": 40}
-DIGITS = Bed(data="digits", train=1024, hidden=(32,), side=8)
 SHIFT_SEEDS = {"full": 12, "smoke": 2}
 LOWEST = {1: -5, 4: -3, 16: -1, 64: 0, 256: 0, 1024: 0}  # powers of 2, from pilot runs with other seeds
 STEPS_MARGIN = float(np.log(1.2))  # of log steps: a batch size within it still counts as perfect scaling
-
-
-def _main(scale: Scale) -> Bed:
-    return Bed() if scale == "full" else DIGITS
 
 
 def _tuned_steps(grid: Grid) -> np.ndarray:
@@ -294,10 +289,6 @@ class MomentumExtends(Claim):
     published = (
         "ResNet-8: perfect scaling up to batches of 16 with plain SGD, of 256 with Nesterov momentum (second-hand)"
     )
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": _main(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

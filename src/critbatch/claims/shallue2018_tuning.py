@@ -10,7 +10,7 @@ from typing_extensions import override
 from ..analysis.comparison import equivalence_margin
 from ..analysis.grid import Track
 from ..analysis.rates import learning_rate_rule
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budgets.epochs import Epochs
 from ..budgets.longest import Longest
 from ..budgets.steps import Steps
@@ -36,7 +36,6 @@ TUNING: dict[Scale, tuple[int, ...]] = {"full": (1000, 1001), "smoke": (1000,)}
 READING = {"full": range(12), "smoke": seeds("smoke")}
 WAYS = ("plain", "decay", "smoothed")
 RULES = {"linear": Linear(), "square root": SquareRoot()}
-DIGITS = Bed(data="digits", train=1024, hidden=(32,), side=8)
 
 
 @final
@@ -215,10 +214,6 @@ class NoRuleForRates(Claim):
 
     NEAR = 0.1  # of the exponent: closer than that, the rule is followed
     MISFIT, FIT = 0.01, 0.05  # p-values of lack of fit
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": Bed() if scale == "full" else DIGITS}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

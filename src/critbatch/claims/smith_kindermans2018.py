@@ -10,14 +10,13 @@ from typing_extensions import override
 
 from ..analysis.grid import Grid, Track
 from ..analysis.readings import position
-from ..bed import Bed
 from ..budgets.epochs import Epochs
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Part, Scale, Verdict, World
 from ..finding import TaskFacts
 from ..judging.figures import line
 from ..judging.parts import direction, equivalence, metric_margin, verdict
 from ..judging.protocol import runs, seeds
-from ..judging.raising import EPOCHS, LIMIT, falling, ladder, made_up, main_bed, of_size, raised, tuned_first
+from ..judging.raising import EPOCHS, LIMIT, falling, ladder, made_up, of_size, raised, tuned_first
 from ..judging.reading import arm_grid
 from ..judging.scaled import all_equal, base_rate, ends, largest_kept, tuning, turned
 from ..optimizers.sgd import SGD
@@ -56,10 +55,6 @@ class RaiseInsteadOfDecay(Claim):
     budget = "equal epochs (60, with a factor of 4 at 50, 75 and 90 %)"
     policy = "tuned at the first batch size with a decaying rate, on validation; the same first rate for all"
     published = SCORES
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
@@ -199,10 +194,6 @@ class RateInProportion(Claim):
     published = SCORES
 
     @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
-
-    @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
         return {"tuning": tuned_first(facts["main"], scale)}
 
@@ -263,10 +254,6 @@ class MomentumInProportion(Claim):
     budget = "equal epochs (60, the rate falls by a factor of 4 at 50, 75 and 90 %)"
     policy = "tuned at momentum 0.9 on validation (seven rates a factor of 2 apart); the same rate at 0.98"
     published = SCORES
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        return {"main": main_bed(scale)}
 
     @override
     def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:

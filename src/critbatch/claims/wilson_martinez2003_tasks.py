@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 from typing_extensions import override
 
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budgets.epochs import Epochs
 from ..budgets.longest import Longest
 from ..budgets.steps import Steps
@@ -27,7 +27,7 @@ TABLES = {  # UCI tables of Wilson and Martinez's kind, and 60 % of their rows
     "australian": 414, "breast.w": 419, "vehicle": 508, "vowel": 594, "segment": 1386,
 }  # fmt: skip
 FEW = ("iris",)  # at smoke scale
-OTHERS = {"digits": Bed(data="digits", train=1024, hidden=(32,), side=8), "images": Bed(), "speech": speech_bed("full")}
+OTHERS = {"digits": DIGITS, "images": Bed(), "speech": speech_bed("full")}
 SEEDS = 5  # on tables: tasks are what is counted, not seeds
 ONLINE = range(-4, 1)  # places on the ladder of rates per example: 0.01 to 1
 BATCH = range(-1, 4)  # of the mean's rate: 0.3 to 30

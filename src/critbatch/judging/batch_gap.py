@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budget import Budget
 from ..budgets.epochs import Epochs
 from ..budgets.steps import Steps
@@ -30,7 +30,7 @@ DROPS = Milestones(fractions=(0.2, 0.4, 0.6))
 
 def gap_beds(scale: Scale) -> Mapping[str, Bed]:
     """Return the bed of batch normalisation and the bed of ghost batch normalisation; the large batch divides both."""
-    smoke = Bed(data="digits", train=1024, hidden=(32,), side=8)
+    smoke = DIGITS
     plain = smoke if scale == "smoke" else Bed(train=2048, hidden=(64, 64, 64))
     return {
         "main": dataclasses.replace(plain, norm="batch"),

@@ -13,7 +13,7 @@ from typing import Literal, final
 import numpy as np
 
 from ..analysis.grid import Grid, Track
-from ..bed import Bed
+from ..bed import DIGITS, Bed
 from ..budgets.epochs import Epochs
 from ..budgets.longest import Longest
 from ..budgets.steps import Steps
@@ -137,7 +137,7 @@ def speech_bed(scale: Scale) -> Bed:
     """Return the bed of `summed_sweep`: spoken digits; at smoke scale the images that all claims share there."""
     if scale == "full":
         return Bed(data="spoken-digits", train=2048, hidden=(64,), activation="sigmoid", side=0)
-    return Bed(data="digits", train=1024, hidden=(32,), side=8)
+    return DIGITS
 
 
 def summed_sweep(facts: TaskFacts, scale: Scale, batch_sizes: Iterable[int] = ()) -> Plan:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..bed import Bed
 from ..budgets.epochs import Epochs
 from ..claim import Exhibit, Figure, Imagined, Part, Scale, World
 from ..finding import TaskFacts
@@ -30,14 +29,9 @@ WARMUP = 1 / 6  # of the epochs: 5 of 30
 FACTORS = {"full": (1, 2, 4, 8, 16, 32, 64), "smoke": (1, 4, 16)}
 FEW = {"full": (1, 8, 32, 64, 128, 256), "smoke": (1, 8)}  # for the elbow at several sizes of the training set
 RULES = {"linear": 1.0, "sqrt": 0.5, "fixed": 0.0}  # exponents
-SMALL_BEDS = {"small": 2000, "double": 4000, "quadruple": 8000}  # training examples
+DIGITSS = {"small": 2000, "double": 4000, "quadruple": 8000}  # training examples
 KEPT = 4  # factor up to which the accuracy has to be kept at least
 LEAST_POINTS = 6
-
-
-def main_bed(scale: Scale) -> Bed:
-    """Return the bed that all four claims share."""
-    return Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)
 
 
 def tuned_base(facts: TaskFacts, scale: Scale, base: int = BASE) -> Plan:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..bed import Bed
+from ..bed import common_bed
 from ..budget import Progress
 from ..budgets.epochs import Epochs
 from ..claim import Imagined, Scale, World
@@ -28,11 +28,6 @@ FACTOR = {"full": 4, "smoke": 16}
 LIMIT = 10  # batch sizes are raised up to this part of the training set
 MIDDLE = 2.0**-5  # of the learning rates tried on a test bed at the smallest batch size
 WHOLE = Reshuffle(LastBatch.WEIGHT)  # all examples in every epoch, so that epochs are exact shares of the budget
-
-
-def main_bed(scale: Scale) -> Bed:
-    """Return the bed that all three claims share."""
-    return Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)
 
 
 def ladder(facts: TaskFacts, scale: Scale) -> list[int]:
@@ -116,7 +111,7 @@ def made_up(
         silent: By how much there is more noise in a silent world.
     """
     noise = silent if world == "silent" else 1.0  # about as large as a margin: it neither equals nor differs
-    sizes = {bed.name: bed.size for bed in (main_bed("full"), main_bed("smoke"))}
+    sizes = {bed.name: bed.size for bed in (common_bed("full"), common_bed("smoke"))}
     by_seed = generator.normal(size=(64, 3))
 
     def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:

@@ -7,7 +7,6 @@ import numpy as np
 
 from ..analysis.grid import Grid, Track
 from ..analysis.readings import common_amount
-from ..bed import Bed
 from ..claim import Exhibit, Scale
 from ..finding import TaskFacts
 from ..plan import Plan
@@ -18,11 +17,6 @@ SWEEP = "sweep"
 EPOCHS = {"full": 30, "smoke": 4}
 SMALLEST = 16  # Keras's habit is 32: smaller batches are left out
 POLICY = "one rate for all batch sizes: the best at the smallest of them, chosen by the other seeds"
-
-
-def same_rate_bed(scale: Scale) -> Bed:
-    """Return the bed of the common sweep."""
-    return Bed() if scale == "full" else Bed(data="digits", train=1024, hidden=(32,), side=8)
 
 
 def same_rate_sweep(facts: TaskFacts, scale: Scale) -> Plan:

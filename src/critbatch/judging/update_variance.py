@@ -3,11 +3,12 @@
 import numpy as np
 
 from ..analysis.grid import Grid
+from ..bed import Bed, Scale
 from ..budgets.steps import Steps
-from ..claim import Scale
+from ..claim import Imagined, World
 from ..finding import TaskFacts
 from ..measurements.update_covariance import UpdateCovariance
-from ..plan import Plan
+from ..plan import Plan, Run
 from .protocol import common_rates, runs, seeds
 
 SHOWN = (1, 4, 16, 64, 256)
@@ -48,3 +49,26 @@ def log_variances(grid: Grid, train_size: int) -> np.ndarray:
         seen = logs[np.isfinite(logs).all(1)]
         rows.append(seen.mean(0) - finite if len(seen) else np.full(len(names), np.nan))
     return np.array(rows).reshape(-1, len(names))
+
+
+def made_up_variances(world: World, generator: np.random.Generator) -> Imagined:
+    """Return what the runs of `watched` would have recorded: variances that fall as 1/B, or in the false world as B^-0.8.
+
+    Args:
+        world: In the silent one the noise hides every exponent.
+        generator: Of the noise.
+    """
+    noise = 3.0 if world == "silent" else 0.1
+    exponent = -0.8 if world == "false" else -1.0
+    size = Bed().size
+
+    def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
+        level = generator.normal()
+        return {
+            UpdateCovariance().quantity(one): np.exp(
+                level + exponent * np.log(one) + np.log(1 - one / size) + noise * generator.normal(size=len(looks))
+            )
+            for one in SHOWN
+        }
+
+    return values
