@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol, final, runtime_checkable
@@ -20,8 +20,7 @@ from .analysis.choice import Choice
 from .budget import Budget
 from .budgets.longest import Longest
 from .budgets.seconds import Seconds
-from .claim import verdict_json
-from .claims import registry
+from .claims import judge_sweep
 from .curves.hyperbola import Hyperbola
 from .data import Examples
 from .design import MOST_EXTENSIONS, Design
@@ -220,28 +219,8 @@ def analyse(study: Study, evidence: Evidence) -> Finding:
     circumstances = Circumstances(described["device"], described["versions"], described["plan"])
     finding = recommend(assemble(evidence, facts, circumstances, curve=Hyperbola(), rules=RULES))
     open_ends = [one.batch_size for one in finding.batch_sizes if one.learning_rate_at_edge != "none"]
-    return dataclasses.replace(finding, claims=claims_on(evidence, facts, described["plan"], open_ends))
-
-
-def claims_on(
-    evidence: Evidence, facts: TaskFacts, plan: Mapping[str, Any], open_ends: Sequence[int]
-) -> tuple[dict[str, Any], ...]:
-    """Return the verdicts of the claims that a sweep of this plan is evidence for, as JSON types.
-
-    Args:
-        evidence: Of the sweep.
-        facts: The task's.
-        plan: Of the study.
-        open_ends: Batch sizes whose best learning rate may lie outside of those tried, which a note then says.
-    """
-    exhibit = exhibit_of_sweep(evidence, facts, plan)
-    if exhibit is None:
-        return ()
-    found = [verdict_json(one.judge(exhibit), one) for one in registry().values() if one.reads_sweep]
-    if open_ends:
-        note = f"the best learning rate of batch size {', '.join(map(str, open_ends))} may lie outside of those tried"
-        found = [one | {"notes": [*one["notes"], note]} for one in found]
-    return tuple(found)
+    exhibit = exhibit_of_sweep(evidence, facts, described["plan"])
+    return dataclasses.replace(finding, claims=() if exhibit is None else judge_sweep(exhibit, open_ends))
 
 
 def expectation(task: Task, design: Design, device: str, workers: int, engine: Engine) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from critbatch.judging.parts import (
     accuracy_margin,
     all_of,
     band,
+    describe,
     direction,
     equivalence,
     exact,
@@ -148,3 +149,8 @@ def test_margins_follow_the_test_set():
     assert accuracy_margin(10_000) == 0.005
     assert accuracy_margin(500) == 0.01
     assert accuracy_margin(None) == 0.01
+
+
+def test_a_lead_that_too_few_seeds_share_says_so():
+    assert "5 seeds do not pass the sign test" in describe(direct(EIGHT[:5]))
+    assert "sign test" not in describe(direct(EIGHT)) + describe(direct(EIGHT - 1))

@@ -21,6 +21,7 @@ from ..statistics.means import mean_estimate
 LEVEL = 0.95
 SIGN_LEVEL = 0.05
 DECISIVE = 4.0  # AICc
+DIRECTED = "95% interval above 0 and sign test p < 0.05"
 ACCURACY_MARGIN = 0.005  # at 10,000 test examples and more
 WIDE_ACCURACY_MARGIN = 0.01  # below
 
@@ -43,11 +44,10 @@ def direction(
         margin: Differences within it do not matter: EQUIVALENT if shown. 0: there is no such margin.
         counts: Whether the claim's outcome depends on it.
     """
-    threshold = "95% interval above 0 and sign test p < 0.05"
     values = np.asarray(differences, dtype=float)
     values = values[np.isfinite(values)]
     if len(values) < 2:
-        return nothing(name, Kind.DIRECTION, "fewer than two seeds have it", unit, definition, threshold, counts=counts)
+        return nothing(name, Kind.DIRECTION, "fewer than two seeds have it", unit, definition, DIRECTED, counts=counts)
     found = paired_difference(values, equivalence_margin=margin, level=LEVEL)
     effect = mean_estimate(values, unit=unit, definition=definition, level=LEVEL)
     low, high = _ends(effect)
@@ -59,7 +59,7 @@ def direction(
     elif margin > 0 and found.equivalence_p < 1 - LEVEL:
         outcome = Outcome.EQUIVALENT
     p_value = max(found.t_p, found.sign_p)
-    return Part(name, Kind.DIRECTION, outcome, effect, threshold, found.detectable, p_value, counts)
+    return Part(name, Kind.DIRECTION, outcome, effect, DIRECTED, found.detectable, p_value, counts)
 
 
 def equivalence(
@@ -265,7 +265,10 @@ def describe(part: Part) -> str:
     """Return a part in words with its number."""
     if part.effect.value is None:
         return f"{part.name}: {part.outcome.name} ({part.effect.reason})"
-    return f"{part.name}: {part.effect.brief()} {part.effect.unit}, {part.outcome.name}"
+    said = f"{part.name}: {part.effect.brief()} {part.effect.unit}, {part.outcome.name}"
+    if part.outcome is Outcome.INCONCLUSIVE and part.threshold == DIRECTED and _ends(part.effect)[0] > 0:
+        said += f" (the interval excludes 0, but {part.effect.count} seeds do not pass the sign test: it takes 6 that agree)"
+    return said
 
 
 def _ends(effect: Estimate) -> tuple[float, float]:
