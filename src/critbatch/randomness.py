@@ -1,6 +1,8 @@
-"""Random streams: every draw of a run comes from a generator named by seed, purpose and path."""
+"""Random streams: every draw of a run comes from a generator named by seed, purpose and path; sums in one order."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import torch
 
@@ -26,3 +28,14 @@ def seed_of(seed: int, purpose: str, *path: int) -> int:
 def generator(seed: int, purpose: str, *path: int) -> torch.Generator:
     """Return a fresh CPU generator for the stream named by `seed`, `purpose` and `path` (see `seed_of`)."""
     return torch.Generator().manual_seed(seed_of(seed, purpose, *path))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread inside, as worker processes do: the last bit of a long sum depends on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -79,7 +79,7 @@ class Correlation(Claim):
         grid = {"batch_sizes": chosen, "rates": rates, "seeds": seeds(scale)}
         budget = Examples(round(ONE_PASS * (facts["fresh"].train_size or 1)))
         checked = (1, 16, count // 10, count // 4, count // 2, count) if scale == "full" else tuple(every)
-        moments = BatchMoments(batch_sizes=checked, draws=200)
+        moments = BatchMoments(batch_sizes=checked, draws=400 if scale == "full" else 200)
         table = runs(
             main, batch_sizes=[64], rates=[0.25], seeds=range(4 if scale == "full" else 1), measurements=[moments],
             budget=Steps(100 if scale == "full" else 1),

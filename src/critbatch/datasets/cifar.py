@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..data import Examples
-from ..randomness import generator
+from ..randomness import generator, one_thread
 from .location import locate
 from .splits import Splits, stratified
 
@@ -102,5 +102,6 @@ def _load(paths: tuple[Path, Path, Path], sizes: tuple[int, int, int]) -> Splits
         (chosen,) = stratified(labels, [size], generator(0, "split", part))
         parts.append((records[chosen, 1:].reshape(-1, 3, 32, 32).to(torch.float32) / 255, labels[chosen]))
     pixels = parts[0][0]
-    mean, spread = pixels.mean((0, 2, 3), keepdim=True), pixels.std((0, 2, 3), keepdim=True)
+    with one_thread():
+        mean, spread = pixels.mean((0, 2, 3), keepdim=True), pixels.std((0, 2, 3), keepdim=True)
     return Splits(*(Examples((images - mean) / spread, labels) for images, labels in parts))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..data import Examples
-from ..randomness import generator
+from ..randomness import generator, one_thread
 from .location import locate
 from .splits import Splits, stratified
 
@@ -111,4 +111,5 @@ def _pooled(images: Tensor, pool: int) -> Tensor:
 
 def _scale(images: Tensor, pool: int) -> tuple[Tensor, Tensor]:
     pixels = _pooled(images, pool)
-    return pixels.mean(), pixels.std()
+    with one_thread():
+        return pixels.mean(), pixels.std()

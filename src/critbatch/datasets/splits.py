@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..data import Examples
+from ..randomness import one_thread
 
 
 @final
@@ -71,5 +72,6 @@ def standardise(
     Returns:
         Values in standard deviations of the training part.
     """
-    spread = reference.std(0, correction=0)
-    return (values - reference.mean(0)) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    with one_thread():
+        mean, spread = reference.mean(0), reference.std(0, correction=0)
+    return (values - mean) / torch.where(spread > 0, spread, torch.ones_like(spread))
