@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-import pytest
 import torch
 
 from critbatch.datasets.splits import standardise
@@ -20,16 +19,11 @@ def threads(count: int) -> Iterator[None]:
 
 
 def test_standardised_values_do_not_depend_on_threads() -> None:
-    values = torch.rand(58_000 * 64, 1, generator=torch.Generator().manual_seed(0))
+    values = torch.rand(58_000 * 64, generator=torch.Generator().manual_seed(0))
     found = []
     for count in (1, 2, 3):
         with threads(count):
             found.append(standardise(values[:10], values))
             assert torch.get_num_threads() == count
-    with threads(2):
-        raw = values.mean(0)
-    with threads(1):
-        if torch.equal(raw, values.mean(0)):
-            pytest.skip("sums of this build do not depend on threads: nothing to be seen")
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
