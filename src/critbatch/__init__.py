@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from .job import reread as reread
     from .job import run as run
     from .measurements.noise_moments import NoiseMoments as NoiseMoments
+    from .monitor import GradientNoiseMonitor as GradientNoiseMonitor
     from .noise import noise_moments as noise_moments
     from .noise import noise_scale as noise_scale
+    from .noise_study import measure_noise as measure_noise
     from .objective import Metric as Metric
     from .optimizers.adam import Adam as Adam
     from .optimizers.adamw import AdamW as AdamW
@@ -47,6 +49,7 @@ _PLACES = {
     "Epochs": "budgets.epochs",
     "Estimate": "estimate",
     "Examples": "budgets.examples",
+    "GradientNoiseMonitor": "monitor",
     "Longest": "budgets.longest",
     "Memory": "stores.memory",
     "Metric": "objective",
@@ -64,6 +67,7 @@ _PLACES = {
     "Task": "task",
     "fit": "job",
     "fit_steps_to_target": "analysis.logged",
+    "measure_noise": "noise_study",
     "noise_moments": "noise",
     "noise_scale": "noise",
     "probe": "job",

@@ -231,6 +231,55 @@ def probe(  # noqa: PLR0913, PLR0917
 
 
 @app.command()
+def noise(  # noqa: PLR0913, PLR0917
+    task: TaskName,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Of the training. Default: a power of two, about the root of its examples.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the training. Default: the best of a short search, six rates or more.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings behind each number; intervals are over them.")] = 3,
+    epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
+    optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0,
+    measured_examples: Annotated[int, typer.Option(min=2, help="Training examples behind each measurement.")] = 1024,
+    looks_per_decade: Annotated[int, typer.Option(min=1, help="Measurements per factor of ten in steps.")] = 6,
+    dtype: Dtype = "float32", device: Device = "cpu", engine: EngineName = "auto",
+    executor: ExecutorName = "processes", workers: Workers = CORES, store: StoreUrl = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for noise.json and runs.db.")] = None,
+    as_json: Json = False, no_progress: Quiet = False,
+) -> None:  # fmt: skip
+    """Measure the gradient noise scale tr(Sigma)/|G|^2 along a training of TASK, with intervals: a screening dial."""
+    with orderly():
+        from rich.console import Console
+
+        from . import arguments, catalog, job
+        from .noise_study import measure_noise
+        from .screen import show_noise
+
+        chosen = catalog.load_task(task)
+        folder = out or job.default_folder(chosen.name)
+        with contextlib.ExitStack() as open_things:
+            kept = open_things.enter_context(job.Sql(store)) if store else None
+            found = measure_noise(
+                chosen, batch_size=batch_size, learning_rate=learning_rate, seeds=seeds,
+                budget=arguments.budget(epochs, steps, examples, seconds),
+                optimizer=arguments.optimizer(
+                    optimizer, momentum=momentum, nesterov=False, weight_decay=None, clip_norm=None
+                ),
+                measured_examples=measured_examples, looks_per_decade=looks_per_decade, dtype=dtype, device=device,
+                engine=arguments.engine(engine), executor=arguments.executor(executor, workers), store=kept, out=folder,
+                progress=not no_progress, command=command_line(),
+            )  # fmt: skip
+        if as_json:
+            print_json(found.to_json())
+        else:
+            show_noise(found, Console())
+            typer.echo(f"Result: {folder / 'noise.json'}")
+        raise typer.Exit(FAILED if found.endings["FAILED"] else OK if found.suggestion else NO_ANSWER)
+
+
+@app.command()
 def calibrate(
     quick: Annotated[bool, typer.Option("--quick", help="Under 20 seconds instead of two minutes.")] = False,
     full: Annotated[bool, typer.Option("--full", help="1,000 studies of each kind and more: many minutes.")] = False,

@@ -40,7 +40,7 @@ from .schedule import Schedule
 from .schedules.constant import Constant
 from .store import Store
 from .stores.sql import Sql
-from .study import RULES, Silent, Workshop, analyse, carry_out, check_device, task_facts
+from .study import RULES, SWEEP, Silent, Workshop, analyse, carry_out, check_device, task_facts
 from .task import Target, Task
 
 EPOCHS, STEPS, SEEDS = 8, 1000, 5
@@ -190,8 +190,9 @@ def reread(place: str, name: str = "") -> Result:
         ValueError: If the store holds no study of that name.
     """
     with Sql(place, read_only=True) as store:
-        studies = {study.name: study for study in reversed(store.studies())}
-        latest = store.studies()[:1]
+        sweeps = [study for study in store.studies() if study.description.get("kind", SWEEP) == SWEEP]
+        studies = {study.name: study for study in reversed(sweeps)}
+        latest = sweeps[:1]
         found = studies.get(name) if name else (latest[0] if latest else None)
         if found is None:
             there = ", ".join(sorted(studies)) or "none"

@@ -11,6 +11,7 @@ from .estimate import Estimate, short
 from .finding import BatchSizeFinding, Finding, Regime
 
 if TYPE_CHECKING:
+    from .analysis.noise_over_training import NoiseAverage, NoiseFinding, NoiseLook
     from .hardware.probe import Probe
 
 
@@ -168,6 +169,64 @@ def show_probe(found: "Probe", console: Console) -> None:
             f"whole batch, {same}"
         )
     _paragraph(console, "", [*lines, *([found.left_out] if found.left_out else [])])
+
+
+def show_noise(found: "NoiseFinding", console: Console) -> None:
+    """Print the noise at each look, its averages over training, what batch size it suggests, and how far to believe it."""
+    failed = found.endings.get("FAILED", 0)
+    if failed:
+        console.print(f"[bold red]{failed} runs FAILED[/bold red]: {escape(found.warnings[0])}")
+    rate = "no learning rate" if found.learning_rate is None else f"learning rate {short(found.learning_rate)}"
+    seeds = len(found.plan.get("seeds", []))
+    console.print(
+        f"[bold]{escape(found.task.name)}[/bold]: batch size {found.batch_size:,}, {rate} "
+        f"({escape(found.learning_rate_origin)}), {seeds} seeds, {found.seconds:.1f} s of training",
+        highlight=False,
+    )
+    console.print(f"Measured: {escape(found.objective)}", highlight=False)
+    if found.looks:
+        console.print(_noise_table(found.looks))
+        unknown = [one for one in found.looks if one.noise_scale.value is None]
+        if unknown:
+            count = f"{len(unknown)} look{'s' * (len(unknown) > 1)}"
+            last = f"at step {unknown[-1].step:,} {escape(unknown[-1].noise_scale.reason or '')}"
+            console.print(f"  undetermined at {count}: {last}", style="yellow", highlight=False)
+    task = found.task
+    target = f"to {task.target_quantity} {task.target_direction} {task.target_value}"
+    named = {target: found.to_target, "the whole training": found.whole, "its last half": found.last_half}
+    lines = [f"{name}, {_average(one)}" for name, one in named.items() if one]
+    _paragraph(console, "Noise scale averaged over steps, in examples, with 95 % intervals over seeds", lines)
+    if found.suggestion:
+        console.print(f"[bold green]As a first guess[/bold green]: {escape(found.suggestion)}.", highlight=False)
+    else:
+        console.print(f"[bold yellow]Nothing can be said[/bold yellow]: {escape(found.reason or '')}.", highlight=False)
+    _paragraph(console, "Beware", [found.caution, *found.warnings])
+
+
+def _noise_table(looks: "tuple[NoiseLook, ...]") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    for name in ("step", "examples", "training loss", "tr(Sigma)", "|G|^2", "noise scale"):
+        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    for one in looks:
+        numbers = [one.train_loss, one.covariance_trace, one.squared_norm]
+        means = ["-" if each.value is None else short(each.value) for each in numbers]
+        scale = one.noise_scale
+        text = (
+            scale.brief()
+            if scale.value is not None
+            else f"[yellow]undetermined{f', {scale.brief()}' * (scale.low is not None)}[/yellow]"
+        )
+        table.add_row(f"{one.step:,}", f"{one.examples:,}", *means, text)
+    return table
+
+
+def _average(one: "NoiseAverage") -> str:
+    scale = one.noise_scale
+    value = (
+        scale.brief() if scale.value is not None else f"undetermined{f', {scale.brief()}' * (scale.low is not None)}"
+    )
+    reason = "" if scale.value is not None else f": {scale.reason}"
+    return f"steps {one.first_step:,} to {one.last_step:,}: {value}{reason}"
 
 
 def _said(one: Estimate) -> str:

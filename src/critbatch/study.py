@@ -1,13 +1,12 @@
 """The main job: design -> runs -> evidence -> finding with a recommendation."""
 
-import contextlib
 import dataclasses
 import functools
 import math
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol, final, runtime_checkable
@@ -32,6 +31,7 @@ from .judging.sweep import exhibit_of_sweep
 from .measurement import look_steps
 from .measurements.noise_moments import NoiseMoments
 from .plan import Plan, Run, RunResult
+from .randomness import one_thread
 from .record import Ending, Evidence
 from .scaling_rule import ScalingRule
 from .scaling_rules.constant import Constant
@@ -45,6 +45,7 @@ from .task import Target, Task
 RULES: dict[str, ScalingRule] = {
     "constant": Constant(), "square_root": SquareRoot(), "linear": Linear(), "saturating": Saturating(), "surge": Surge(),
 }  # fmt: skip
+SWEEP = "sweep"  # the kind of study that `analyse` reads
 PACKAGES = ("critbatch", "torch", "numpy", "scipy", "polars", "scikit-learn")
 UNDIVIDED = 4e6  # examples: a few seconds of a small model
 MOST_COHORT_SECONDS = 60.0  # in the plain loop: what a killed worker may lose
@@ -99,8 +100,9 @@ class Workshop:
 class Progress:
     """A study under way: the plan so far, every stage of which is kept in the store before it is trained."""
 
-    def __init__(self, task: Task, design: Design, workshop: Workshop) -> None:
+    def __init__(self, task: Task, design: Design, workshop: Workshop, kind: str = SWEEP) -> None:
         self.task = task
+        self.kind = kind
         self.design = design
         self.workshop = workshop
         facts = task_facts(task, workshop.target or task.target)
@@ -127,8 +129,10 @@ class Progress:
             "device": describe_device(self.workshop.device),
             "versions": versions(),
             "plan": plan,
+            "kind": self.kind,
         }
-        return Study(self.task.name, tuple(one.id for one in self.plan.runs), description)
+        name = self.task.name if self.kind == SWEEP else f"{self.task.name} ({self.kind})"
+        return Study(name, tuple(one.id for one in self.plan.runs), description)
 
 
 def train_missing(
@@ -175,7 +179,7 @@ def carry_out(task: Task, design: Design, workshop: Workshop) -> tuple[Finding, 
         workshop: Where to train and to keep the results.
     """
     progress = Progress(task, design, workshop)
-    _same_device(progress)
+    same_device(progress)
     centres = {} if design.learning_rates else _centres(progress)
     if centres is not None:
         _train_grid(progress, centres)
@@ -184,7 +188,7 @@ def carry_out(task: Task, design: Design, workshop: Workshop) -> tuple[Finding, 
     return analyse(study, evidence), evidence
 
 
-def _same_device(progress: Progress) -> None:
+def same_device(progress: Progress) -> None:
     """Do nothing if the store's runs of this task are from the same device.
 
     Raises:
@@ -203,7 +207,7 @@ def _same_device(progress: Progress) -> None:
 def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
     """Train the grid around `centres`, the middle batch size's best cell with its gradient noise, and fresh seeds."""
     design, task = progress.design, progress.task
-    found = _bracketed(progress, "grid", design.grid(task, centres), factor=2.0, seeds=design.seeds)[1]
+    found = bracketed(progress, "grid", design.grid(task, centres), factor=2.0, seeds=design.seeds)[1]
     chosen = {size: one.best_rate for size, one in found.items() if one.best_rate is not None}
     if chosen:
         middle = min(chosen, key=lambda size: abs(math.log(size) - math.log(len(task.train)) / 2))
@@ -230,18 +234,8 @@ def expectation(task: Task, design: Design, device: str, workers: int, engine: E
     """
     design.check(task)
     check_device(device)
-    with _one_thread():  # as in a worker process
+    with one_thread():  # as in a worker process
         return _expectation(task, design, device, workers, engine)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _expectation(task: Task, design: Design, device: str, workers: int, engine: Engine) -> dict[str, Any]:
@@ -354,7 +348,7 @@ def _centres(progress: Progress) -> dict[int, float] | None:
     None if every run FAILED: then the grid would fail too.
     """
     design, task = progress.design, progress.task
-    evidence, chosen = _bracketed(progress, "pilot", design.pilot(task), factor=4.0, seeds=design.seeds[:1])
+    evidence, chosen = bracketed(progress, "pilot", design.pilot(task), factor=4.0, seeds=design.seeds[:1])
     if _all_failed(evidence):
         return None
     found = {size: one.best_rate for size, one in chosen.items()}
@@ -362,7 +356,7 @@ def _centres(progress: Progress) -> dict[int, float] | None:
     return {size: found.get(size) or first for size in design.batch_sizes}
 
 
-def _bracketed(
+def bracketed(
     progress: Progress, stage: str, plan: Plan, *, factor: float, seeds: tuple[int, ...]
 ) -> tuple[Evidence, dict[int, Choice]]:  # fmt: skip
     """Return the evidence of `plan`, extended until each batch size's best learning rate lies inside; and the choices."""

@@ -344,3 +344,16 @@ def test_a_changed_model_of_the_same_name_is_another_decision(fresh):
         results.append(population.train({"blobs": task}, runs, engine="population"))
         assert_alike(results[-1], sequential.train({"blobs": task}, runs), 1e-10)
     assert {one.note for some in results for one in some} == {""}
+
+
+def test_a_process_keeps_choices_for_the_tasks_of_its_work_alone(fresh, counted):
+    first, second = task_with(), task_with(torch.cos)
+    one, other = runs_of(first), runs_of(second)
+    both = {first.name: first, second.name: second}
+    for cohort in (one, other, one, other):
+        population.train(both, cohort, engine="population")
+    assert counted.count("prepare") == 2
+    population.train({first.name: first}, one, engine="population")
+    assert counted.count("prepare") == 2
+    assert {key[0] for key in choice._chosen} == {id(first)}
+    assert id(second) not in choice._tasks

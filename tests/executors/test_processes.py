@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from critbatch.executor import Lost
-from critbatch.executors.processes import Processes
+from critbatch.executors.processes import SMALL, Processes
 
 from . import work
 
@@ -94,21 +94,49 @@ def test_inside_a_context_workers_go_on_from_one_call_to_the_next():
     assert children() == set()
 
 
-def test_other_work_starts_workers_anew():
+def test_small_work_is_taken_up_by_the_workers_that_are_there():
+    with Processes(workers=2) as executor:
+        workers_of(executor, "work")
+        before = children()
+        assert workers_of(executor, "other work") <= before
+        for factor in (10, 20, 20, 10):
+            found = executor.map(work.multiply, factor, range(4))
+            assert sorted(found) == [(item, factor * item) for item in range(4)]
+        assert children() == before
+
+
+def test_large_work_starts_workers_anew():
     with Processes(workers=2) as executor:
         first = workers_of(executor, "work")
-        second = workers_of(executor, "other work")
+        second = workers_of(executor, "x" * (SMALL + 1))
         assert first.isdisjoint(second)
         assert second <= children()
         assert first.isdisjoint(children())
+        assert workers_of(executor, "work") <= children()
 
 
-def test_a_call_that_needs_more_workers_than_there_are_gets_them():
+def test_work_that_came_later_is_unpacked_once_a_worker(diary):
     with Processes(workers=2) as executor:
-        workers_of(executor, "work", items=1)
-        assert len(children()) == 1
         workers_of(executor, "work")
+        traveller = work.Traveller(diary)
+        workers = {str(process) for _, process in executor.map(work.process_of, traveller, range(8))}
+        assert sorted(traveller.visits()) == sorted(workers)
+
+
+def test_a_worker_that_dies_at_later_work_is_replaced_by_one_that_knows_it(diary):
+    with Processes(workers=2, attempts=1) as executor:
+        workers_of(executor, "work")
+        found = dict(executor.map(work.kill_self, diary, ["a", "once", "b"]))
+        assert found == {"a": "A", "once": "ONCE", "b": "B"}
+
+
+def test_a_call_that_needs_more_workers_than_there_are_gets_them(diary):
+    with Processes(workers=2) as executor:
+        first = workers_of(executor, "work", items=1)
+        assert len(children()) == 1
+        assert dict(executor.map(work.meet, diary, [0, 1])) == {0: 2, 1: 2}
         assert len(children()) == 2
+        assert first <= children()
 
 
 def test_a_worker_killed_between_two_calls_is_replaced():

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -43,6 +44,14 @@ def multiply(shared: Any, item: Any) -> Any:
 
 def process_of(shared: object, item: int) -> int:
     return os.getpid()
+
+
+def meet(shared: Path, item: int) -> int:
+    """Wait until two processes are at it, and return how many there are."""
+    note(shared, str(os.getpid()))
+    while len(met := set(shared.read_text().split())) < 2:
+        time.sleep(0.01)
+    return len(met)
 
 
 def refuse(shared: int, item: int) -> int:

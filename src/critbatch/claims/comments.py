@@ -50,8 +50,10 @@ class BiggerAtEqualUpdates(Claim):
         sizes = grid.batch_sizes()
         loss, metric = (at("updates", updates, name, facts) for name in ("train_loss", f"test_{facts.metric}"))
         select = worse(grid, at("updates", updates, f"{facts.selection_split}_{facts.metric}", facts))
-        losses = np.log(np.maximum(table(grid, sizes, lambda size: tuned(grid, size, score=loss)), TINY))
-        tests = table(grid, sizes, lambda size: tuned(grid, size, score=select, read=metric))
+        losses = np.log(
+            np.maximum(table(grid, sizes, lambda size: tuned(grid, size, score=loss, by_halves=True)), TINY)
+        )
+        tests = table(grid, sizes, lambda size: tuned(grid, size, score=select, read=metric, by_halves=True))
         sign = 1.0 if facts.better == "above" else -1.0
         parts = [
             band(

@@ -9,7 +9,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, final, runtime_checkable
@@ -117,7 +117,16 @@ class Choice:
 
 
 _tasks: dict[int, Task] = {}
-_chosen: dict[str, tuple[float, Choice]] = {}  # of this process, with the steps that were planned
+_chosen: dict[tuple[int, str], tuple[float, Choice]] = {}  # of this process, with the steps that were planned
+
+
+def forget_others(tasks: Iterable[Task]) -> None:
+    """Drop what this process keeps about all other tasks: they, and programs for them, hold their data."""
+    known = {id(task) for task in tasks}
+    for one in [one for one in _tasks if one not in known]:
+        del _tasks[one]
+    for key in [key for key in _chosen if key[0] not in known]:
+        del _chosen[key]
 
 
 def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_forced: bool = False) -> Choice:
@@ -135,7 +144,7 @@ def choose(task: Task, run: Run, device: torch.device, *, steps: float, is_force
         is_forced: Whether to compile whatever it saves.
     """
     alike = dataclasses.replace(run, learning_rate=1.0, seed=0, target=None)
-    key = f"{id(task)} {alike.id} {device} {is_forced}"  # what is kept keeps the task, so that its id is its own
+    key = id(task), f"{alike.id} {device} {is_forced}"  # what is kept keeps the task, so that its id is its own
     planned, found = _chosen.get(key, (0.0, None))
     if found is None or (found.reason == TOO_SHORT and steps > 2 * planned):
         found = _choose(task, run, device, steps, is_forced)

@@ -14,7 +14,7 @@ from ..data import Examples
 from ..plan import Run, RunResult
 from ..task import Task
 from . import sequential
-from .choice import TOO_SHORT, Choice, choose, plain_step_seconds
+from .choice import TOO_SHORT, Choice, choose, forget_others, plain_step_seconds
 from .looks import Looks, ask_the_module
 from .native.values import Unsupported
 from .together import UnevenBatches, train_together
@@ -44,6 +44,7 @@ def train(
     task, run = tasks[cohort[0].task], cohort[0]
     if engine == "sequential":
         return sequential.train(tasks, cohort, device)
+    forget_others(tasks.values())  # of earlier work of this process
     steps = (planned or {}).get(run.batch_size) or most_steps(task, run) * len(cohort)
     chosen = survey(task, run, torch.device(device), engine, steps)
     found = _together(task, cohort, torch.device(device), chosen)

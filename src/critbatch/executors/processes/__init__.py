@@ -16,9 +16,11 @@ from typing_extensions import override
 
 from ...executor import Executor, Item, Lost, Result, Shared
 from .pool import PATIENCE_SECONDS, _Pool
-from .worker import WHAT_TO_DO, call, ready
+from .worker import WHAT_TO_DO, ready
 
 _Parcels = deque[tuple[Item, bytes]]
+
+SMALL = 2**16  # bytes of work: a new process takes seconds to load what it needs, sending this along takes no time
 
 
 def cores() -> int:
@@ -83,10 +85,10 @@ class Processes(Executor):
         under_way: dict[Future[bytes], tuple[Item, bytes]] = {}
         suspects: list[tuple[Item, bytes]] = []
         done: list[tuple[Item, Any]] = []
-        with self._pool(workers, work) as pool:
+        with self._pool(work) as pool:
             while True:
                 while waiting and not suspects and len(under_way) < workers:
-                    future = pool.submit(call, waiting[0][1])
+                    future = pool.call(waiting[0][1])
                     under_way[future] = waiting.popleft()
                 yield from done  # only now: workers should not wait for whoever reads this
                 if not under_way:
@@ -100,10 +102,10 @@ class Processes(Executor):
                         done.append((item, pickle.loads(future.result())))
 
     @contextmanager
-    def _pool(self, workers: int, work: bytes) -> Iterator[_Pool]:
-        """Use workers that know the work: those kept from the last call, or new ones."""
+    def _pool(self, work: bytes) -> Iterator[_Pool]:
+        """Use the workers kept from the last call, or new ones; they start when there is something to do for them."""
         kept = self._kept[-1] if self._kept else _Kept()
-        pool = kept.take(workers, work)
+        pool = kept.take(self.workers, work)
         try:
             yield pool
         except BaseException:
@@ -116,7 +118,7 @@ class Processes(Executor):
         ends: list[str] = []
         while len(ends) < self.attempts:
             _start(alone)
-            future = alone.submit(call, parcel)
+            future = alone.call(parcel)
             alone.finished([future])
             if not isinstance(future.exception(), BrokenProcessPool):
                 return pickle.loads(future.result())
@@ -126,17 +128,20 @@ class Processes(Executor):
 
 @final
 class _Kept:
-    """The pool that goes on from one call to the next, as long as the work is the same and there are enough workers."""
+    """The pool that goes on from one call to the next, unless a worker has died or the new work is large."""
 
     def __init__(self) -> None:
         self._pool: _Pool | None = None
-        self._known: tuple[int, bytes] = (0, b"")
+        self._known = b""
 
     def take(self, workers: int, work: bytes) -> _Pool:
-        is_fit = self._pool is not None and self._pool.is_whole() and self._known[0] >= workers
-        if self._pool is None or not is_fit or self._known[1] != work:
+        is_fit = self._pool is not None and self._pool.is_whole() and (self._known == work or len(work) <= SMALL)
+        if self._pool is None or not is_fit:
             self.end(patience=PATIENCE_SECONDS)
-            self._pool, self._known = _Pool(workers, work), (workers, work)
+            self._pool = _Pool(workers, work)
+        elif self._known != work:
+            self._pool.turn_to(work)
+        self._known = work
         return self._pool
 
     def end(self, patience: float) -> None:

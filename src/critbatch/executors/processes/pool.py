@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self, final
 
-from .worker import prepare
+from .worker import call, prepare
 
 # A process per core and a thread per process: threads of several processes wait for each other. And glibc shall keep
 # freed memory: giving it back and asking again costs hundreds of page faults a step.
@@ -40,7 +40,16 @@ class _Pool:
     def __init__(self, workers: int, work: bytes) -> None:
         self._workers = workers
         self._work = work
+        self._along: bytes | None = None
         self._executor: ProcessPoolExecutor | None = None
+
+    def turn_to(self, work: bytes) -> None:
+        """Do other work from now on; it goes along with each call, so it should be small."""
+        self._along = work
+
+    def call(self, item: bytes) -> Future[bytes]:
+        """Return the future result of the work on an item."""
+        return self.submit(call, item, self._along)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Return the future result of a call; a `BrokenProcessPool` where a worker has died."""

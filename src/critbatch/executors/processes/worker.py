@@ -15,7 +15,7 @@ WHAT_TO_DO = (
     "or use the serial executor."
 )
 
-_sent: list[bytes] = []  # filled once, by `prepare`
+_sent: list[bytes] = []  # the work: from `prepare`, and then what came along with a call
 
 
 def prepare(work: bytes) -> None:
@@ -29,8 +29,11 @@ def ready() -> None:
     """Do nothing: that this returns shows that the worker has started."""
 
 
-def call(item: bytes) -> bytes:
-    """Return the pickled result of the function for a pickled item."""
+def call(item: bytes, work: bytes | None = None) -> bytes:
+    """Return the pickled result of the function for a pickled item; `work` is given where it came after the start."""
+    if work is not None and work != _sent[0]:
+        _sent[0] = work
+        _work.cache_clear()
     function, shared = _work()
     # Plain pickles both ways: the pool's own would leave tensors in shared memory when a process is killed.
     return pickle.dumps(function(shared, pickle.loads(item)))

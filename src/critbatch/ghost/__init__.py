@@ -1,0 +1,4 @@
+"""Norms of single examples' gradients from an ordinary backward pass ("ghost norms"), without the gradients."""
+
+from .recorder import Norms as Norms
+from .recorder import Recorder as Recorder

@@ -1,0 +1,81 @@
+"""Whether what a step did still helps at the next one."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from .history import History
+from .ranks import copies, gathered, local
+
+
+@final
+class Follow:
+    """Takes the product of a step's gradient, or of the update it made, with the gradient of the next batch.
+
+    For plain SGD the gradient itself: with |G|^2 its mean tells the learning rate from the best one of a single step.
+    With momentum or preconditioning the update that was applied: only the sign of the mean cosine can be read then.
+
+    Source: derived; see `critbatch.noise.lag_one_alignment`.
+    """
+
+    def __init__(self, named: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, group: Any) -> None:
+        self._named, self._group = named, group
+        self.is_plain_sgd = isinstance(optimizer, torch.optim.SGD) and not any(
+            g["momentum"] for g in optimizer.param_groups
+        )
+        self._kept: dict[str, Tensor] = {}  # gradient, or update, that the next gradient will meet
+        self._start: dict[str, Tensor] = {}  # parameters before the step
+        self._squared_norm = 0.0
+        self._met: Tensor | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether the next backward is to be met."""
+        return bool(self._kept)
+
+    def begin(self, gradients: Mapping[str, Tensor], history: History) -> None:
+        """Keep what the next gradient will meet: of a step that was measured, and is about to be made."""
+        if self.is_plain_sgd:
+            self._kept = dict(gradients)
+            self._squared_norm = float(history.measured[-1].moments.squared_norms.sum()) if history.measured else 0.0
+        else:
+            self._start = {name: local(one).detach().clone() for name, one in self._named.items()}
+
+    def stepped(self) -> None:
+        """Turn the parameters that were kept into the update that was applied."""
+        if self._start:
+            self._kept = {name: before.sub_(local(self._named[name]).detach()) for name, before in self._start.items()}
+            self._start = {}
+
+    def meet(self) -> None:
+        """Take products with the gradient as it is accumulated so far; the last backward of a step counts."""
+        if not self._kept:
+            return
+        sums = []
+        for name, kept in self._kept.items():
+            gradient = self._named[name].grad
+            if gradient is not None:
+                now = local(gradient.to_dense() if gradient.is_sparse else gradient).detach()
+                numbers = torch.stack([(kept * now).sum(), kept.square().sum(), now.square().sum()]).double()
+                sums.append(numbers / copies(self._named[name], self._group))
+        self._met = torch.stack(sums).sum(0) if sums else None
+
+    def finish(self, scale: float) -> Any:
+        """Return the pair (product, |G|^2) or the cosine, None if there is none; then forget.
+
+        Args:
+            scale: By which the loss was multiplied, as in mixed precision.
+        """
+        if not self._kept:
+            return None
+        met, self._met, self._kept = self._met, None, {}
+        device = next(iter(self._named.values())).device
+        mine = torch.zeros(3) if met is None else met
+        product, ours, theirs = gathered(mine.cpu().double().numpy(), device, self._group).sum(0)
+        if met is None or not (ours > 0 and theirs > 0) or not torch.isfinite(met).all():
+            return None
+        if self.is_plain_sgd:
+            return float(product / scale**2), self._squared_norm
+        return float(product / (ours * theirs) ** 0.5)

@@ -1,0 +1,36 @@
+"""Which parameters are trained, and which layers, parameter groups and normalising layers they make."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from .history import Parts
+
+_NORMS = (
+    nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm
+)  # fmt: skip
+
+
+def trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """Return the parameters of the model that the optimizer trains, by name; tied ones once."""
+    held = {id(one) for group in optimizer.param_groups for one in group["params"]}
+    return {name: one for name, one in model.named_parameters() if one.requires_grad and id(one) in held}
+
+
+def parts_of(model: nn.Module, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> Parts:
+    """Return the places of the parameters of each layer, each group, and all normalising layers."""
+    place = {id(one): i for i, one in enumerate(named.values())}
+    layers: dict[str, list[int]] = {}
+    for i, name in enumerate(named):
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(i)
+    groups = {
+        str(group.get("name", i)): [place[id(one)] for one in group["params"] if id(one) in place]
+        for i, group in enumerate(optimizer.param_groups)
+    }
+    norms = [
+        place[id(one)]
+        for layer in model.modules() if isinstance(layer, _NORMS) or type(layer).__name__.endswith(("RMSNorm", "LayerNorm"))
+        for one in layer.parameters(recurse=False) if id(one) in place
+    ]  # fmt: skip
+    return Parts(layers, {name: places for name, places in groups.items() if places}, norms)

@@ -1,0 +1,139 @@
+"""What is collected during one optimizer step, as tensors on their device until it ends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .passes import Heard, Weights, squared_norm
+from .ranks import copies, local, world_size
+from .window import Backward, Reduction, row
+
+ALL = "all parameters"
+
+
+class UnmeasurableError(RuntimeError):
+    """A step cannot be measured, nor any like it."""
+
+
+@final
+class Step:
+    """Norms of the backward passes of a step, and of the gradient as it was accumulated and reduced.
+
+    Args:
+        named: Trained parameters.
+        precision: P^-2 of an Adam-like optimizer by name, None without one.
+        group: Process group.
+        is_sharded: Parameters are split over processes.
+        is_tapped: Local gradients of sharded parameters are read before they are reduced.
+    """
+
+    def __init__(
+        self, named: Mapping[str, nn.Parameter], precision: Weights | None, *, group: Any, is_sharded: bool, is_tapped: bool
+    ) -> None:  # fmt: skip
+        self._named, self._precision, self._group = named, precision, group
+        self._is_sharded, self._is_tapped = is_sharded, is_tapped
+        self.flat: Tensor | float = 0.0  # squared norm of the local gradient of a sharded model, as it is tapped
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: the optimizer skipped a step."""
+        self._backwards: list[Backward] = []
+        self._plain: list[dict[str, Tensor]] = []
+        self._weighted: list[dict[str, Tensor]] = []
+        self._shards: dict[str, Tensor] = {}
+        self.whole: dict[str, Tensor] = {}
+        self._whole_weighted: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._backwards)
+
+    def add(self, heard: Heard, sizes: Tensor, size: float, *, keep: bool) -> None:
+        """Add a backward pass.
+
+        Args:
+            heard: What it gave.
+            sizes: Examples or tokens of each of its examples, shape (example,).
+            size: Of all together.
+            keep: Keep the accumulated gradient.
+
+        Raises:
+            UnmeasurableError: If examples declared and seen differ in number.
+        """
+        units, plain, weighted = 1.0, heard.squares, heard.weighted
+        if heard.norms is not None:
+            units, plain, weighted = float(len(sizes)), heard.norms.plain, heard.norms.weighted
+            first = next(iter(plain.values()), None)
+            if first is not None and len(first) != len(sizes):
+                raise UnmeasurableError(
+                    f"`batch` gave the sizes of {len(sizes)} examples, and the model saw {len(first)}."
+                )
+            plain, weighted = ({n: (one / sizes).sum() for n, one in some.items()} for some in (plain, weighted))
+        elif self._is_sharded:
+            plain, weighted = self._of_shards(size), {}
+        else:
+            plain, weighted = ({n: one / size for n, one in some.items()} for some in (plain, weighted))
+        self._backwards.append(Backward(size, units))
+        self._plain.append(plain)
+        self._weighted.append(weighted)
+        self._take_whole(keep=keep)
+
+    def _of_shards(self, size: float) -> dict[str, Tensor]:
+        """Return the squares of this backward of a sharded model: tapped, or from what it added to the shards.
+
+        An increment is the mean over all processes: a part `world_size` times as large.
+        """
+        if self._is_tapped:
+            flat, self.flat = self.flat, 0.0
+            return {ALL: torch.as_tensor(flat) / size}
+        found = {}
+        for name, parameter in self._named.items():
+            if parameter.grad is not None:
+                now = local(parameter.grad).detach().clone()
+                before = self._shards.get(name)
+                found[name] = squared_norm(now if before is None else now - before) / size
+                self._shards[name] = now
+        return found
+
+    def _take_whole(self, *, keep: bool) -> None:
+        """Take the norms of the gradient as it is so far: before anyone clips it."""
+        there = {name: one.grad for name, one in self._named.items() if one.grad is not None}
+        shares = {name: copies(self._named[name], self._group) for name in there}
+        self.whole = {name: squared_norm(one) / shares[name] for name, one in there.items()}
+        if self._precision is not None:
+            scales = {name: self._precision(name) for name in there}
+            self._whole_weighted = {
+                name: squared_norm(there[name], scale) / shares[name]
+                for name, scale in scales.items()
+                if scale is not None
+            }
+        if keep:
+            self.gradients = {name: local(one).detach().clone() for name, one in there.items()}
+
+    def rows(self, names: Sequence[str], *, reduction: Reduction, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return this process' rows for `window.moments`, plain and preconditioned: the one wait for the device.
+
+        Args:
+            names: Of the parameters, in order.
+            reduction: What the loss of each backward was.
+            scale: By which the loss was multiplied, as in mixed precision.
+        """
+        sets = [*self._plain, *self._weighted, self.whole, self._whole_weighted]
+        flat = [one.double().reshape(()) for some in sets for one in some.values()]
+        numbers = iter((torch.stack(flat) / scale**2).tolist()) if flat else iter(())
+        values = [{name: next(numbers) for name in some} for some in sets]
+        count = len(self._backwards)
+        for i, backward in enumerate(self._backwards):
+            backward.squares, backward.weighted = values[i], values[count + i]
+        whole, whole_weighted = values[-2], values[-1]
+        if self._is_tapped:
+            whole = {ALL: sum(whole.values())}
+        parts = world_size(self._group) if self._is_sharded and not self._is_tapped and self._shards else 1
+        plain = row(self._backwards, names, whole, reduction=reduction, whole=parts)
+        known = all(set(one.squares) == set(one.weighted) for one in self._backwards) and bool(whole_weighted)
+        if not known:
+            return plain, None
+        return plain, row(self._backwards, names, whole_weighted, reduction=reduction, weighted=True, whole=parts)
