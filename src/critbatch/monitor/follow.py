@@ -20,14 +20,14 @@ class Follow:
     Source: derived; see `critbatch.noise.lag_one_alignment`.
     """
 
-    def __init__(self, named: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, group: Any) -> None:
+    def __init__(self, named: Mapping[str, nn.Parameter], optimizer: Any, group: Any) -> None:
         self._named, self._group = named, group
-        self.is_plain_sgd = isinstance(optimizer, torch.optim.SGD) and not any(
-            g["momentum"] for g in optimizer.param_groups
-        )
+        inner = getattr(optimizer, "original", optimizer)  # a stand-in has it (`critbatch.integrations`)
+        self.is_plain_sgd = isinstance(inner, torch.optim.SGD) and not any(g["momentum"] for g in inner.param_groups)
         self._kept: dict[str, Tensor] = {}  # gradient, or update, that the next gradient will meet
         self._start: dict[str, Tensor] = {}  # parameters before the step
         self._squared_norm = 0.0
+        self._scale = 1.0  # of the gradient that is kept
         self._met: Tensor | None = None
 
     @property
@@ -35,9 +35,10 @@ class Follow:
         """Return whether the next backward is to be met."""
         return bool(self._kept)
 
-    def begin(self, gradients: Mapping[str, Tensor], history: History) -> None:
-        """Keep what the next gradient will meet: of a step that was measured, and is about to be made."""
+    def begin(self, gradients: Mapping[str, Tensor], history: History, scale: float) -> None:
+        """Keep what the next gradient will meet: of a step that was measured, and is about to be made; `scale` as in `finish`."""
         if self.is_plain_sgd:
+            self._scale = scale
             self._kept = dict(gradients)
             self._squared_norm = float(history.measured[-1].moments.squared_norms.sum()) if history.measured else 0.0
         else:
@@ -66,7 +67,7 @@ class Follow:
         """Return the pair (product, |G|^2) or the cosine, None if there is none; then forget.
 
         Args:
-            scale: By which the loss was multiplied, as in mixed precision.
+            scale: By which the gradient is larger than the mean over examples: of mixed precision, of sums.
         """
         if not self._kept:
             return None
@@ -77,5 +78,5 @@ class Follow:
         if met is None or not (ours > 0 and theirs > 0) or not torch.isfinite(met).all():
             return None
         if self.is_plain_sgd:
-            return float(product / scale**2), self._squared_norm
+            return float(product / (scale * self._scale)), self._squared_norm
         return float(product / (ours * theirs) ** 0.5)

@@ -38,7 +38,8 @@ def _guarded(self: "GradientNoiseMonitor", hook: Callable[..., None]) -> Callabl
         try:
             hook(*positional, **keywords)
         except Exception as error:  # noqa: BLE001  whatever it is, training goes on
-            self._trouble = str(error) if isinstance(error, UnmeasurableError) else f"{type(error).__name__}: {error}"
+            why = str(error) if isinstance(error, UnmeasurableError) else f"{type(error).__name__}: {error}"
+            self._trouble = self._trouble or why  # what follows from the first is of no use to anyone
 
     return safe
 
@@ -92,9 +93,7 @@ class GradientNoiseMonitor:
     ) -> None:  # fmt: skip
         _check(every, unit, reduction, level)
         self.model = model
-        self.optimizer: torch.optim.Optimizer = (
-            optimizer if hasattr(optimizer, "register_step_pre_hook") else optimizer.optimizer
-        )
+        self.optimizer: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
         self.every, self.unit, self.reduction, self.counted_in = every, unit, reduction, counted_in
         self.scaler, self.population, self.alignment, self.level = scaler, population, alignment, level
         self.trackers, self.group = tuple(trackers), group
@@ -132,11 +131,11 @@ class GradientNoiseMonitor:
     def _tap(self) -> Callable[[], None] | None:
         """Read the local gradients of a sharded model, whose parameters never have them."""
 
-        def add(place: int, gradient: Tensor) -> None:
-            self._step.flat = self._step.flat + squared_norm(gradient)
+        def add(gradient: Tensor, divisor: int) -> None:
+            self._step.flat = self._step.flat + divisor**2 * squared_norm(gradient)
 
         try:
-            return tap(self.model, self._guard(add))
+            return tap(self.model, self._guard(add), world_size(self.group))
         except TapUnavailableError as error:
             self._say("tap", f"{error}. Accumulate gradients over 2 backwards or more: what each adds is read instead.")
             return None
@@ -304,7 +303,7 @@ class GradientNoiseMonitor:
         if self._route is None and passes:
             self._route = "micro_batch" if passes > 1 else "example"
         if self._follow is not None:
-            product = self._follow.finish(self._scale())
+            product = self._follow.finish(self._scale() * self._step.divisor(self.reduction))
             if product is not None:
                 (self.history.products if self._follow.is_plain_sgd else self.history.cosines).append(product)
         listened = self._measures or not self.steps
@@ -315,7 +314,8 @@ class GradientNoiseMonitor:
         elif self._trouble is not None and world_size(self.group) == 1:
             self._off(self._trouble)
         if self._follow is not None and self._measures and self.why_off is None:
-            self._follow.begin(self._step.gradients, self.history)
+            scale = self._scale() * self._step.divisor(self.reduction)
+            self._follow.begin(self._step.gradients, self.history, scale)
 
     def _scale(self) -> float:
         return float(self.scaler.get_scale()) if self.scaler is not None else 1.0

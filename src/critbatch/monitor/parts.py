@@ -1,8 +1,8 @@
 """Which parameters are trained, and which layers, parameter groups and normalising layers they make."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import torch
 from torch import nn
 
 from .history import Parts
@@ -12,13 +12,13 @@ _NORMS = (
 )  # fmt: skip
 
 
-def trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+def trained(model: nn.Module, optimizer: Any) -> dict[str, nn.Parameter]:
     """Return the parameters of the model that the optimizer trains, by name; tied ones once."""
     held = {id(one) for group in optimizer.param_groups for one in group["params"]}
     return {name: one for name, one in model.named_parameters() if one.requires_grad and id(one) in held}
 
 
-def parts_of(model: nn.Module, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> Parts:
+def parts_of(model: nn.Module, optimizer: Any, named: Mapping[str, nn.Parameter]) -> Parts:
     """Return the places of the parameters of each layer, each group, and all normalising layers."""
     place = {id(one): i for i, one in enumerate(named.values())}
     layers: dict[str, list[int]] = {}

@@ -51,6 +51,11 @@ class Step:
     def __len__(self) -> int:
         return len(self._backwards)
 
+    def divisor(self, reduction: Reduction) -> float:
+        """Return how many times the mean over all examples the accumulated gradient is."""
+        sizes = [one.size for one in self._backwards]
+        return {"mean": float(len(sizes)), "sum": sum(sizes)}.get(reduction, 1.0) or 1.0
+
     def add(self, heard: Heard, sizes: Tensor, size: float, *, keep: bool) -> None:
         """Add a backward pass.
 
@@ -65,13 +70,14 @@ class Step:
         """
         units, plain, weighted = 1.0, heard.squares, heard.weighted
         if heard.norms is not None:
-            units, plain, weighted = float(len(sizes)), heard.norms.plain, heard.norms.weighted
+            units, plain, weighted = float((sizes > 0).sum()), heard.norms.plain, heard.norms.weighted
             first = next(iter(plain.values()), None)
             if first is not None and len(first) != len(sizes):
                 raise UnmeasurableError(
                     f"`batch` gave the sizes of {len(sizes)} examples, and the model saw {len(first)}."
                 )
-            plain, weighted = ({n: (one / sizes).sum() for n, one in some.items()} for some in (plain, weighted))
+            inverse = torch.where(sizes > 0, 1 / sizes, 0.0)  # an example without a token has no gradient either
+            plain, weighted = ({n: (one * inverse).sum() for n, one in some.items()} for some in (plain, weighted))
         elif self._is_sharded:
             plain, weighted = self._of_shards(size), {}
         else:
@@ -94,7 +100,7 @@ class Step:
             if parameter.grad is not None:
                 now = local(parameter.grad).detach().clone()
                 before = self._shards.get(name)
-                found[name] = squared_norm(now if before is None else now - before) / size
+                found[name] = squared_norm(now if before is None else now - before) * world_size(self._group) / size
                 self._shards[name] = now
         return found
 

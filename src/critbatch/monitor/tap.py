@@ -11,12 +11,22 @@ class TapUnavailableError(RuntimeError):
     """This PyTorch does not have the private interface that the tap needs."""
 
 
-def tap(model: nn.Module, read: Callable[[int, Tensor], None]) -> Callable[[], None]:
-    """Call `read` with the number of the sharded module and its flat local gradient, before it is reduced.
+def divided_by(dtype: torch.dtype, processes: int) -> int:
+    """Return by what FSDP2 divides local gradients before it sums them: other types than these two might overflow."""
+    factor = 1
+    if dtype not in (torch.float32, torch.bfloat16):
+        while processes % factor == 0 and processes / factor > factor:
+            factor *= 2
+    return factor
+
+
+def tap(model: nn.Module, read: Callable[[Tensor, int], None], processes: int) -> Callable[[], None]:
+    """Call `read` with the flat local gradient of each sharded module, before it is reduced, and what it was divided by.
 
     Args:
         model: Its modules under `fully_shard` are tapped.
         read: Must not change the gradient.
+        processes: That train together.
 
     Returns:
         What puts the usual reduce-scatter back.
@@ -32,20 +42,19 @@ def tap(model: nn.Module, read: Callable[[int, Tensor], None]) -> Callable[[], N
         raise TapUnavailableError(f"PyTorch {torch.__version__} has no reduce-scatter to read: {error}") from error
 
     class Tap(ReduceScatter):
-        def __init__(self, place: int) -> None:
-            self._place = place
+        def __init__(self) -> None:
             self._usual = DefaultReduceScatter()
 
         def allocate(self, *positional: Any, **keywords: Any) -> Tensor:
             return self._usual.allocate(*positional, **keywords)
 
         def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *positional: Any, **keywords: Any) -> Any:
-            read(self._place, input_tensor)
+            read(input_tensor, divided_by(input_tensor.dtype, processes))
             return self._usual(output_tensor, input_tensor, *positional, **keywords)
 
     sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    for place, module in enumerate(sharded):
-        module.set_custom_reduce_scatter(Tap(place))
+    for module in sharded:
+        module.set_custom_reduce_scatter(Tap())
 
     def restore() -> None:
         for module in sharded:
