@@ -20,7 +20,7 @@ from .ranks import gathered, is_sharded, world_size
 from .sharpness import batch_sharpness
 from .step import ALL, Step, UnmeasurableError
 from .tap import TapUnavailableError, tap
-from .window import REDUCTIONS, Reduction, moments
+from .window import Reduction, check_options, moments
 
 log = logging.getLogger("critbatch.monitor")
 
@@ -91,7 +91,7 @@ class GradientNoiseMonitor:
         counted_in: str = "examples", scaler: Any = None, population: int | None = None, alignment: bool = True,
         level: float = 0.95, trackers: Sequence[Tracker] = (), group: Any = None,
     ) -> None:  # fmt: skip
-        _check(every, unit, reduction, level)
+        check_options(every=every, unit=unit, reduction=reduction, level=level)
         self.model = model
         self.optimizer: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
         self.every, self.unit, self.reduction, self.counted_in = every, unit, reduction, counted_in
@@ -391,16 +391,3 @@ class GradientNoiseMonitor:
         self._passes.stop()
         self._say("off", f"switched off at step {self.steps}: {why}")
         self.why_off = why
-
-
-def _check(every: int, unit: str, reduction: str, level: float) -> None:
-    if every < 1:
-        raise ValueError(
-            f"`GradientNoiseMonitor(every={every})`: must be 1 or more. Give 10 to measure every tenth step."
-        )
-    if unit not in ("auto", "example", "micro_batch"):
-        raise ValueError(f"`GradientNoiseMonitor(unit={unit!r})`: must be 'auto', 'example' or 'micro_batch'.")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"`GradientNoiseMonitor(reduction={reduction!r})`: must be one of {', '.join(REDUCTIONS)}.")
-    if not 0 < level < 1:
-        raise ValueError(f"`GradientNoiseMonitor(level={level})`: must be between 0 and 1, such as 0.95.")

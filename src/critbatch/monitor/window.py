@@ -116,3 +116,21 @@ def moments(
     traces = (within - accumulated) / (count / total - spread)
     seen = spread - (1 / population if population else 0.0)
     return Moments(float(total), float(count), traces, accumulated - traces * seen, accumulated)
+
+
+def check_options(*, every: int, unit: str, reduction: str, level: float) -> None:
+    """Do nothing if a monitor's options are in range.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    if every < 1:
+        raise ValueError(
+            f"`GradientNoiseMonitor(every={every})`: must be 1 or more. Give 10 to measure every tenth step."
+        )
+    if unit not in ("auto", "example", "micro_batch"):
+        raise ValueError(f"`GradientNoiseMonitor(unit={unit!r})`: must be 'auto', 'example' or 'micro_batch'.")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"`GradientNoiseMonitor(reduction={reduction!r})`: must be one of {', '.join(REDUCTIONS)}.")
+    if not 0 < level < 1:
+        raise ValueError(f"`GradientNoiseMonitor(level={level})`: must be between 0 and 1, such as 0.95.")
