@@ -75,6 +75,13 @@ def kill_self(shared: Path, item: str) -> str:
     return item.upper()
 
 
+def kill_self_or_take_long(shared: Path, item: str) -> str:
+    """As `kill_self`, but so that other items are still waiting when a death is noticed."""
+    if item != "once":
+        time.sleep(0.2)
+    return kill_self(shared, item)
+
+
 def die_while_sending(shared: Path, item: str) -> bytes:
     """Return much, and at the first "large" die while it goes through the pipe."""
     if item == "large" and not shared.exists():
