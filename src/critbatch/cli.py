@@ -163,7 +163,7 @@ def report(
         place = str(path / "runs.db") if path.is_dir() else store
         found = job.reread(place, study)
         folder = out or (path if path.is_dir() else path.parent)
-        job.write_json(found, folder / "result.json")
+        job.write_json(found.to_json(), folder / "result.json")
         finish(found, folder, as_json=as_json)
 
 
@@ -191,7 +191,7 @@ def fit(
             kind=kind, command=command_line(),
         )  # fmt: skip
         if out is not None:
-            job.write_json(found, out / "result.json")
+            job.write_json(found.to_json(), out / "result.json")
         finish(found, out, as_json=as_json)
 
 

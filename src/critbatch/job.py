@@ -6,7 +6,7 @@ import html
 import json
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex, final
 
@@ -40,7 +40,7 @@ from .schedule import Schedule
 from .schedules.constant import Constant
 from .store import Store
 from .stores.sql import Sql
-from .study import RULES, SWEEP, Silent, Workshop, analyse, carry_out, check_device, task_facts
+from .study import RULES, SWEEP, Silent, Watcher, Workshop, analyse, carry_out, check_device, task_facts
 from .task import Target, Task
 
 EPOCHS, STEPS, SEEDS = 8, 1000, 5
@@ -146,17 +146,29 @@ def run(  # noqa: PLR0913
     if engine not in ENGINES:
         raise ValueError(f"`critbatch.run(engine={engine!r})`: unknown. Use one of {', '.join(ENGINES)}.")
     folder = Path(out) if out is not None else default_folder(task.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as open_things:
-        kept = store or open_things.enter_context(Sql(folder / "runs.db"))
-        bar = open_things.enter_context(Bar(task_facts(task, target or task.target))) if progress else Silent()
-        hands = open_things.enter_context(executor or Serial())
+    with opened(store, executor, Bar(task_facts(task, target or task.target)) if progress else None, folder) as (
+        kept,
+        hands,
+        bar,
+    ):
         shop = Workshop(
             kept, hands, device=device, engine=engine, watcher=bar, command=command, target=target, margin=margin
         )
         result = Result(*carry_out(task, design, shop))
-    write_json(result, folder / "result.json")
+    write_json(result.to_json(), folder / "result.json")
     return result
+
+
+@contextlib.contextmanager
+def opened(
+    store: Store | None, executor: Executor | None, bar: Bar | None, folder: Path
+) -> Iterator[tuple[Store, Executor, Watcher]]:  # fmt: skip
+    """Open what a study needs, and close what was opened: SQLite in `folder`/runs.db, one process, nobody watching by default."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as open_things:
+        kept = store or open_things.enter_context(Sql(folder / "runs.db"))
+        watcher = Silent() if bar is None else open_things.enter_context(bar)
+        yield kept, open_things.enter_context(executor or Serial()), watcher
 
 
 def make_design(  # noqa: PLR0913
@@ -278,9 +290,9 @@ def write_page(result: Result, path: Path) -> Path:
     return path
 
 
-def write_json(result: Result, path: Path) -> None:
-    """Write `result.json`, whole or not at all; a file that says the same already is left as it is."""
-    text = json.dumps(result.to_json(), indent=2, sort_keys=True, allow_nan=False)
+def write_json(document: Mapping[str, Any], path: Path) -> None:
+    """Write a result, whole or not at all; a file that says the same already is left as it is."""
+    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
     if path.exists() and path.read_text() == text + "\n":
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,5 @@
 """The gradient noise scale along a training in one call: `critbatch.measure_noise(task)`."""
 
-import contextlib
-import json
 import math
 import operator
 from collections.abc import Mapping
@@ -25,9 +23,8 @@ from .design import Design
 from .engine.population import ENGINES, Engine
 from .estimate import short
 from .executor import Executor
-from .executors.serial import Serial
 from .finding import TaskFacts
-from .job import default_folder, make_design
+from .job import default_folder, make_design, opened, write_json
 from .measurements.noise_moments import NoiseMoments
 from .noise import has_batch_norm
 from .optimizer import Optimizer
@@ -36,10 +33,8 @@ from .plan import describe
 from .progress import Bar
 from .record import Ending, Evidence
 from .store import Store
-from .stores.sql import Sql
 from .study import (
     Progress,
-    Silent,
     Workshop,
     bracketed,
     check_device,
@@ -105,14 +100,14 @@ def measure_noise(  # noqa: PLR0913
     design.check(task)
     check_device(device)
     folder = Path(out) if out is not None else default_folder(task.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as open_things:
-        kept = store or open_things.enter_context(Sql(folder / "runs.db"))
-        bar = open_things.enter_context(Bar(task_facts(task, task.target))) if progress else Silent()
-        hands = open_things.enter_context(executor or Serial())
+    with opened(store, executor, Bar(task_facts(task, task.target)) if progress else None, folder) as (
+        kept,
+        hands,
+        bar,
+    ):
         shop = Workshop(kept, hands, device=device, engine=engine, watcher=bar, command=command)
         found = _carry_out(task, design, measurement, shop)
-    _write(found, folder / "noise.json")
+    write_json(found.to_json(), folder / "noise.json")
     return found
 
 
@@ -281,11 +276,3 @@ def _task_warnings(task: Task, design: Design, averages: Mapping[str, NoiseAvera
     if task.l2:
         found.append(f"the gradients are of the loss without the task's L2 penalty of {task.l2:g}")
     return found
-
-
-def _write(found: NoiseFinding, path: Path) -> None:
-    """Write `noise.json`, whole or not at all."""
-    text = json.dumps(found.to_json(), indent=2, sort_keys=True, allow_nan=False)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -68,6 +68,7 @@ class Recorder:
     def _clear(self) -> None:
         self._uses: dict[str, list[tuple[Use, str]]] = {}
         self._calls: list[tuple[Call, dict[str, str]]] = []
+        self._ruled: set[str] = set()  # parameters of layers that were called, and have a rule
         self._raw: dict[str, _Raw] = {}
         self._lookups: dict[Any, tuple[nn.Module, Tensor]] = {}
         self._norms = Norms()
@@ -95,11 +96,6 @@ class Recorder:
             handle.remove()
         self._handles = []
         self._clear()
-
-    @property
-    def examples(self) -> int | None:
-        """Return the number of examples in the last forward pass, None before one."""
-        return self._count or None
 
     def take(self) -> Norms:
         """Return what the backward pass that just ended gave, and listen to the next."""
@@ -172,7 +168,7 @@ class Recorder:
         if not self._is_listening() or self._count == 0:
             return
         wanted: dict[Any, Any] = {node: (layer, indices) for node, (layer, indices) in self._lookups.items()}
-        known = set(self._uses) | {name for _, own in self._calls for name in own.values()}
+        known = self._ruled | {name for _, own in self._calls for name in own.values()}
         for layer, owned in self._owned.items():
             for inner, name in owned.items():
                 parameter = layer.get_parameter(inner)
@@ -210,6 +206,7 @@ class Recorder:
         elif output.requires_grad:
             count, parts = self._count, len(output)
             if parts % count == 0 and given.ndim and len(given) == parts:
+                self._ruled.update(owned.values())
                 output.register_hook(self._guard(partial(self._arrived, layer, given.detach(), parts // count)))
             elif rule is embedding:
                 self._lookups[output.grad_fn] = (layer, given)

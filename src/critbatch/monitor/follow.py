@@ -22,8 +22,8 @@ class Follow:
 
     def __init__(self, named: Mapping[str, nn.Parameter], optimizer: Any, group: Any) -> None:
         self._named, self._group = named, group
-        inner = getattr(optimizer, "original", optimizer)  # a stand-in has it (`critbatch.integrations`)
-        self.is_plain_sgd = isinstance(inner, torch.optim.SGD) and not any(g["momentum"] for g in inner.param_groups)
+        momentum = any(settings.get("momentum") for settings in optimizer.param_groups)
+        self.is_plain_sgd = isinstance(optimizer, torch.optim.SGD) and not momentum
         self._kept: dict[str, Tensor] = {}  # gradient, or update, that the next gradient will meet
         self._start: dict[str, Tensor] = {}  # parameters before the step
         self._squared_norm = 0.0

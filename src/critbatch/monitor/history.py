@@ -34,7 +34,6 @@ class Measured:
 
     Args:
         step: Optimizer steps made before it.
-        examples: In the step, in what is counted.
         moments: Of the gradient.
         weighted: Of the preconditioned gradient, where there is one.
         learning_rate: Of the first parameter group.

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ..tracker import Tracker
 from .follow import Follow
-from .history import History, Measured, Parts, Reading, read
+from .history import History, Measured, Parts, Reading, ratio, read
 from .losses import summed
 from .parts import parts_of, trained
 from .passes import UNLIKE, Heard, Passes, squared_norm
+from .preconditioner import precision, running_squares
 from .ranks import gathered, is_sharded, world_size
 from .sharpness import batch_sharpness
 from .step import ALL, Step, UnmeasurableError
@@ -25,6 +26,7 @@ from .window import Reduction, check_options, moments
 log = logging.getLogger("critbatch.monitor")
 
 Unit = Literal["auto", "example", "micro_batch"]
+LAST = 200  # measured steps that a reading is of
 PATIENCE = 3  # measured steps in a row that gave nothing, before the monitor says why
 
 
@@ -65,8 +67,8 @@ class GradientNoiseMonitor:
     size. A loss that couples examples otherwise (contrastive, ranking) is no mean over them: what is reported then is not
     its noise, and the monitor cannot know.
 
-    Cost: a norm of each gradient and, with `alignment`, a copy of it, in measured steps; with single examples more
-    (docs/monitor.md has a table).
+    Cost: a norm of each gradient and, with `alignment`, a copy of it, in measured steps; with single examples more.
+    Other steps are not listened to, but for the one after each measured step with `alignment`.
 
     Args:
         model: As it is called in training: wrapped by DDP, sharded by `fully_shard`, or compiled.
@@ -79,7 +81,7 @@ class GradientNoiseMonitor:
         population: Size of the training set, if its own |G|^2 is meant (many epochs), not that of the distribution.
         alignment: Whether to watch if a step's gradient still helps at the next.
         level: Of the intervals.
-        trackers: Where numbers go at each measured step (`critbatch.trackers`).
+        trackers: Where numbers go at each measured step; with several processes give them to one.
         group: Process group of the training, None for all.
 
     Raises:
@@ -179,7 +181,7 @@ class GradientNoiseMonitor:
             self.history.sharpness.append(found)
         return found
 
-    def reading(self, *, last: int = 200) -> Reading:
+    def reading(self, *, last: int = LAST) -> Reading:
         """Return what the `last` measured steps say."""
         places = Parts({}, {}, []) if self._names == [ALL] else parts_of(self.model, self.optimizer, self._named)
         return read(
@@ -213,34 +215,28 @@ class GradientNoiseMonitor:
             self.messages.append(text)
             log.warning("critbatch monitor: %s", text)
 
+    def _is_due(self) -> bool:
+        return self.steps > 0 and (self.steps - 1) % self.every == 0
+
     def _prepare(self) -> None:
         """Decide what to listen to until the next optimizer step; before the first one, only how it accumulates."""
-        self._measures = self.steps > 0 and (self.steps - 1) % self.every == 0
+        self._measures = self._is_due()
         follows = self._follow is not None and self._follow.is_waiting
-        is_adam = self._precision(next(iter(self._named))) is not None
-        precision = self._precision if self._measures and is_adam else None
+        is_adam = self._measures and running_squares(self.optimizer, next(iter(self._named.values()))) is not None
+        weights = self._precision if is_adam else None
         self._step = Step(
-            self._named, precision, group=self.group, is_sharded=self._is_sharded, is_tapped=self._restore is not None
+            self._named, weights, group=self.group, is_sharded=self._is_sharded, is_tapped=self._restore is not None
         )  # fmt: skip
         if self.steps and not (self._measures or follows):
             return
         each = self._measures and self._route == "example"
         self._passes.listen(
-            norms=self._measures and not each and not self._is_sharded, each=each, weights=precision,
+            norms=self._measures and not each and not self._is_sharded, each=each, weights=weights,
             check=each and not self._checked,
         )  # fmt: skip
 
     def _precision(self, name: str) -> Tensor | None:
-        """Return P^-2 of Adam-like optimizers as the last step left it: independent of this batch."""
-        parameter = self._named[name]
-        state = self.optimizer.state.get(parameter, {})
-        squares = state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
-        if squares is None:
-            return None
-        settings = next(g for g in self.optimizer.param_groups if any(one is parameter for one in g["params"]))
-        correction = 1 - settings["betas"][1] ** float(state["step"])
-        squares = squares.to_local() if hasattr(squares, "to_local") else squares
-        return ((squares / correction).sqrt() + settings["eps"]).square().reciprocal()
+        return precision(self.optimizer, self._named[name])
 
     @torch.no_grad()
     def _ended(self, heard: Heard) -> None:
@@ -264,10 +260,13 @@ class GradientNoiseMonitor:
             size = float(count if said is None else said)
             sizes = torch.full((count,), size / count, dtype=torch.float64, device=device)
         self._batch = None
-        keep = self._measures and self._follow is not None and self._follow.is_plain_sgd
         if self._follow is not None:
             self._follow.meet()
-        self._step.add(heard, sizes, size, keep=keep)
+        if self._measures:
+            keep = self._follow is not None and self._follow.is_plain_sgd
+            self._step.add(heard, sizes, size, keep=keep)
+        else:
+            self._step.count(size)
 
     def _check_norms(self, heard: Heard) -> None:
         """Refuse single examples' norms that are missing or do not add up to the gradient.
@@ -367,7 +366,8 @@ class GradientNoiseMonitor:
             "noise/gradient_norm": float(one.moments.gradients.sum()) ** 0.5, "noise/learning_rate": one.learning_rate,
         }  # fmt: skip
         if self.trackers:
-            scale = self.reading().noise_scale
+            some = [measured.moments for measured in self.history.measured[-LAST:]]
+            scale = ratio(some, None, unit=self.counted_in, level=self.level)
             ends = {"": scale.value, "_low": scale.low, "_high": scale.high}
             values |= {f"noise/scale{end}": value for end, value in ends.items() if value is not None}
         for tracker in self.trackers:
@@ -378,14 +378,14 @@ class GradientNoiseMonitor:
         self.steps += 1
         if self._follow is not None:
             self._follow.stepped()
-        now = trained(self.model, self.optimizer)
-        if [id(one) for one in now.values()] != [id(one) for one in self._named.values()]:
-            raise UnmeasurableError(
-                f"the set of trained parameters changed at step {self.steps}, from {len(self._named)} to {len(now)}. Close "
-                "this monitor and make a new one: their noise scales are not of the same thing"
-            )
-        if self.why_off is None:
-            self._prepare()
+        if self._is_due():
+            now = trained(self.model, self.optimizer)
+            if [id(one) for one in now.values()] != [id(one) for one in self._named.values()]:
+                raise UnmeasurableError(
+                    f"the set of trained parameters changed by step {self.steps}, from {len(self._named)} to {len(now)}. "
+                    "Close this monitor and make a new one: their noise scales are not of the same thing"
+                )
+        self._prepare()
 
     def _off(self, why: str) -> None:
         self._passes.stop()

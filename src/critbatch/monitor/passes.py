@@ -7,10 +7,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from ..ghost import Norms, Recorder
+from ..ghost import Guard, Norms, Recorder, Weights
 from .ranks import local
 
-Weights = Callable[[str], Tensor | None]
 UNLIKE = 0.05  # relative; ours: a rule that misses a use of a parameter is off by far more, half precision by less
 
 
@@ -35,11 +34,11 @@ class Passes:
         model: As it is called in training.
         named: Parameters to listen to.
         ended: Called at the end of each backward pass with what it gave.
+        guard: Wraps every hook, for errors that must not reach the training.
     """
 
     def __init__(
-        self, model: nn.Module, named: Mapping[str, nn.Parameter], ended: Callable[["Heard"], None],
-        guard: Callable[[Callable[..., None]], Callable[..., None]],
+        self, model: nn.Module, named: Mapping[str, nn.Parameter], ended: Callable[["Heard"], None], guard: Guard
     ) -> None:  # fmt: skip
         self._model, self._named, self._ended = model, dict(named), ended
         self._recorder = Recorder(model, {id(one): name for name, one in named.items()}, guard)
@@ -102,7 +101,7 @@ class Passes:
             torch.autograd.Variable._execution_engine.queue_callback(self._guard(self._last_but_one))
 
     def _left_over(self) -> Tensor:
-        """Return the largest number in the smallest gradient that is there already."""
+        """Return the squared norm of the smallest gradient that is there already: of the fewest numbers."""
         present = [one.grad for one in self._named.values() if one.grad is not None]
         smallest = min(present, key=lambda one: one.numel())
         return squared_norm(smallest)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .passes import Heard, Weights, squared_norm
+from ..ghost import Weights
+from .passes import Heard, squared_norm
 from .ranks import copies, local, world_size
 from .window import Backward, Reduction, row
 
@@ -55,6 +56,10 @@ class Step:
         """Return how many times the mean over all examples the accumulated gradient is."""
         sizes = [one.size for one in self._backwards]
         return {"mean": float(len(sizes)), "sum": sum(sizes)}.get(reduction, 1.0) or 1.0
+
+    def count(self, size: float) -> None:
+        """Count a backward pass of a step that is not measured."""
+        self._backwards.append(Backward(size, 1.0))
 
     def add(self, heard: Heard, sizes: Tensor, size: float, *, keep: bool) -> None:
         """Add a backward pass.
