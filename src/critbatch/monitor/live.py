@@ -112,6 +112,7 @@ class GradientNoiseMonitor:
         if world_size(group) > 1 and unit == "auto":
             self._route = "micro_batch"
         self._named = trained(model, self.optimizer)
+        self._outside = getattr(getattr(self.optimizer, "original", None), "accumulated", None)
         if not self._named:
             raise ValueError(
                 "`GradientNoiseMonitor(model, optimizer)`: the optimizer trains no parameter of the model. Give the "
@@ -220,7 +221,8 @@ class GradientNoiseMonitor:
         is_adam = self._precision(next(iter(self._named))) is not None
         precision = self._precision if self._measures and is_adam else None
         self._step = Step(
-            self._named, precision, group=self.group, is_sharded=self._is_sharded, is_tapped=self._restore is not None
+            self._named, precision, group=self.group, is_sharded=self._is_sharded, is_tapped=self._restore is not None,
+            outside=self._outside,
         )  # fmt: skip
         if self.steps and not (self._measures or follows):
             return
@@ -245,7 +247,7 @@ class GradientNoiseMonitor:
     @torch.no_grad()
     def _ended(self, heard: Heard) -> None:
         """Add a backward pass to the step."""
-        if heard.is_fresh and len(self._step):
+        if heard.is_fresh and len(self._step) and self._outside is None:
             self._step.restart()  # a step was skipped, as with infinite gradients in mixed precision
         if not len(self._step) and heard.left_over is not None and float(heard.left_over) > 0:
             self._measures = False
@@ -266,7 +268,7 @@ class GradientNoiseMonitor:
         self._batch = None
         keep = self._measures and self._follow is not None and self._follow.is_plain_sgd
         if self._follow is not None:
-            self._follow.meet()
+            self._follow.meet(self._step.gradient_of)
         self._step.add(heard, sizes, size, keep=keep)
 
     def _check_norms(self, heard: Heard) -> None:
