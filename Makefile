@@ -8,6 +8,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
+EXTRAS ?= dev
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -23,7 +24,7 @@ demo: .venv/ready
 	  || { echo "'$(PYTHON)' cannot make environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "Making .venv from pyproject.toml and constraints.txt: a few minutes, once."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 test: lint unit end-to-end

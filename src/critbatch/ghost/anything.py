@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.utils import _pytree as tree
 
+from . import stateless
 from .use import chunks, squares
 
 
@@ -52,7 +53,10 @@ def squared_norms(
     leaves, structure = tree.tree_flatten(call.arguments)
     moving = [place for place, axis in enumerate(call.example_axes) if axis is not None]
     fixed = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-    everything = {name: value.detach() for name, value in call.layer.named_parameters()}
+    is_stateless = stateless.is_stateless(call.layer)
+    known = stateless.parameters(call.layer) if is_stateless else dict(call.layer.named_parameters())
+    everything = {name: value.detach() for name, value in known.items()}
+    again = stateless.call if is_stateless else functional_call
     trained = {name: everything[name] for name in names}
     wanted = [place for place, delta in enumerate(call.deltas) if delta is not None]
 
@@ -62,7 +66,7 @@ def squared_norms(
             for place, value in zip(moving, inputs, strict=True):
                 filled[place] = value.unsqueeze(call.example_axes[place] or 0)
             positional, keywords = tree.tree_unflatten(filled, structure)
-            returned = tree.tree_leaves(functional_call(call.layer, {**everything, **some}, positional, keywords))
+            returned = tree.tree_leaves(again(call.layer, {**everything, **some}, positional, keywords))
             return [returned[place] for place in wanted]
 
         pull = vjp(outputs, trained)[1]
@@ -106,6 +110,8 @@ def _vectorised(each: Any, single: Any, parts: tuple[list[Tensor], list[Tensor]]
 
 def is_repeatable(layer: nn.Module) -> bool:
     """Return whether calling the layer again gives the same and changes nothing: no active dropout, no batch statistics."""
+    if stateless.is_stateless(layer):
+        return stateless.is_repeatable(layer)
     for part in layer.modules():
         if not part.training:
             continue

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as tree
 
-from . import embedding, rules
+from . import embedding, rules, stateless
 from .anything import Call, is_repeatable
 from .anything import squared_norms as any_norms
 from .broadcast import watch
@@ -171,7 +171,8 @@ class Recorder:
         known = self._ruled | {name for _, own in self._calls for name in own.values()}
         for layer, owned in self._owned.items():
             for inner, name in owned.items():
-                parameter = layer.get_parameter(inner)
+                is_outside = stateless.is_stateless(layer)
+                parameter: Any = stateless.parameters(layer)[inner] if is_outside else layer.get_parameter(inner)
                 if parameter.requires_grad and (name not in known or any(layer.children())):
                     wanted[torch.autograd.graph.get_gradient_edge(parameter).node] = name
         tensors = [one for one in tree.tree_leaves(_values(outputs)) if isinstance(one, Tensor)]
@@ -275,8 +276,13 @@ def _owned(model: nn.Module, names: Mapping[int, str]) -> dict[nn.Module, dict[s
     """Return the measured parameters of each layer, by the name that they have in it."""
     found: dict[nn.Module, dict[str, str]] = {}
     inner: set[nn.Module] = set()
-    for layer in model.modules():
+    for layer in stateless.modules(model):
         if layer in inner:
+            continue
+        if stateless.is_stateless(layer):
+            inner.update(stateless.inner(layer))
+            if mine := stateless.owned(layer, names):
+                found[layer] = mine
             continue
         is_whole = isinstance(layer, WHOLE)
         own = layer.named_parameters(recurse=is_whole, remove_duplicate=False)

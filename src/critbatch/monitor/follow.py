@@ -1,6 +1,6 @@
 """Whether what a step did still helps at the next one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import torch
@@ -22,8 +22,9 @@ class Follow:
 
     def __init__(self, named: Mapping[str, nn.Parameter], optimizer: Any, group: Any) -> None:
         self._named, self._group = named, group
-        momentum = any(settings.get("momentum") for settings in optimizer.param_groups)
-        self.is_plain_sgd = isinstance(optimizer, torch.optim.SGD) and not momentum
+        inner = getattr(optimizer, "original", optimizer)  # a stand-in has it (`critbatch.integrations`)
+        momentum = any(settings.get("momentum") for settings in inner.param_groups)
+        self.is_plain_sgd = getattr(inner, "is_plain_sgd", isinstance(inner, torch.optim.SGD) and not momentum)
         self._kept: dict[str, Tensor] = {}  # gradient, or update, that the next gradient will meet
         self._start: dict[str, Tensor] = {}  # parameters before the step
         self._squared_norm = 0.0
@@ -50,13 +51,13 @@ class Follow:
             self._kept = {name: before.sub_(local(self._named[name]).detach()) for name, before in self._start.items()}
             self._start = {}
 
-    def meet(self) -> None:
+    def meet(self, gradient_of: Callable[[str], Tensor | None]) -> None:
         """Take products with the gradient as it is accumulated so far; the last backward of a step counts."""
         if not self._kept:
             return
         sums = []
         for name, kept in self._kept.items():
-            gradient = self._named[name].grad
+            gradient = gradient_of(name)
             if gradient is not None:
                 now = local(gradient.to_dense() if gradient.is_sparse else gradient).detach()
                 numbers = torch.stack([(kept * now).sum(), kept.square().sum(), now.square().sum()]).double()

@@ -114,6 +114,7 @@ class GradientNoiseMonitor:
         if world_size(group) > 1 and unit == "auto":
             self._route = "micro_batch"
         self._named = trained(model, self.optimizer)
+        self._outside = getattr(getattr(self.optimizer, "original", None), "accumulated", None)
         if not self._named:
             raise ValueError(
                 "`GradientNoiseMonitor(model, optimizer)`: the optimizer trains no parameter of the model. Give the "
@@ -225,7 +226,8 @@ class GradientNoiseMonitor:
         is_adam = self._measures and running_squares(self.optimizer, next(iter(self._named.values()))) is not None
         weights = self._precision if is_adam else None
         self._step = Step(
-            self._named, weights, group=self.group, is_sharded=self._is_sharded, is_tapped=self._restore is not None
+            self._named, weights, group=self.group, is_sharded=self._is_sharded, is_tapped=self._restore is not None,
+            outside=self._outside,
         )  # fmt: skip
         if self.steps and not (self._measures or follows):
             return
@@ -241,7 +243,7 @@ class GradientNoiseMonitor:
     @torch.no_grad()
     def _ended(self, heard: Heard) -> None:
         """Add a backward pass to the step."""
-        if heard.is_fresh and len(self._step):
+        if heard.is_fresh and len(self._step) and self._outside is None:
             self._step.restart()  # a step was skipped, as with infinite gradients in mixed precision
         if not len(self._step) and heard.left_over is not None and float(heard.left_over) > 0:
             self._measures = False
@@ -261,7 +263,7 @@ class GradientNoiseMonitor:
             sizes = torch.full((count,), size / count, dtype=torch.float64, device=device)
         self._batch = None
         if self._follow is not None:
-            self._follow.meet()
+            self._follow.meet(self._step.gradient_of)
         if self._measures:
             keep = self._follow is not None and self._follow.is_plain_sgd
             self._step.add(heard, sizes, size, keep=keep)

@@ -1,10 +1,11 @@
 """Which parameters are trained, and which layers, parameter groups and normalising layers they make."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from ..ghost import stateless
 from .history import Parts
 
 _NORMS = (
@@ -15,7 +16,12 @@ _NORMS = (
 def trained(model: nn.Module, optimizer: Any) -> dict[str, nn.Parameter]:
     """Return the parameters of the model that the optimizer trains, by name; tied ones once."""
     held = {id(one) for group in optimizer.param_groups for one in group["params"]}
-    return {name: one for name, one in model.named_parameters() if one.requires_grad and id(one) in held}
+    return {_clean(name): one for name, one in model.named_parameters() if one.requires_grad and id(one) in held}
+
+
+def _clean(name: str) -> str:
+    """Return the name with dots where Keras has paths, which say the layer."""
+    return name.rpartition("_torch_params.")[2].replace("/", ".")
 
 
 def parts_of(model: nn.Module, optimizer: Any, named: Mapping[str, nn.Parameter]) -> Parts:
@@ -28,9 +34,13 @@ def parts_of(model: nn.Module, optimizer: Any, named: Mapping[str, nn.Parameter]
         str(group.get("name", i)): [place[id(one)] for one in group["params"] if id(one) in place]
         for i, group in enumerate(optimizer.param_groups)
     }
-    norms = [
-        place[id(one)]
-        for layer in model.modules() if isinstance(layer, _NORMS) or type(layer).__name__.endswith(("RMSNorm", "LayerNorm"))
-        for one in layer.parameters(recurse=False) if id(one) in place
-    ]  # fmt: skip
+    norms = [place[id(one)] for layer in stateless.modules(model) for one in _of_norm(layer) if id(one) in place]
     return Parts(layers, {name: places for name, places in groups.items() if places}, norms)
+
+
+def _of_norm(layer: nn.Module) -> Iterable[Tensor]:
+    """Return the parameters of a normalising layer, none of another."""
+    if stateless.is_stateless(layer):
+        return stateless.parameters(layer).values() if type(layer).__name__.endswith("Normalization") else ()
+    is_norm = isinstance(layer, _NORMS) or type(layer).__name__.endswith(("RMSNorm", "LayerNorm"))
+    return layer.parameters(recurse=False) if is_norm else ()

@@ -1,24 +1,25 @@
 """The preconditioner of Adam-like optimizers, as their last step left it."""
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 
 from .ranks import local
 
 
-def running_squares(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> Tensor | None:
+def running_squares(optimizer: Any, parameter: nn.Parameter) -> Tensor | None:
     """Return the running mean of squared gradients that divides an update, None where the optimizer keeps none."""
     state = optimizer.state.get(parameter, {})
     return state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
 
 
-def precision(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> Tensor | None:
+def precision(optimizer: Any, parameter: nn.Parameter) -> Tensor | None:
     """Return P^-2 of each coordinate, P = sqrt(v/(1 - beta2^t)) + epsilon: from before the next batch is seen.
 
     Source: Kingma and Ba (2015), arXiv:1412.6980, Algorithm 1, without the first moment.
 
     Args:
-        optimizer: Adam, AdamW, or one that keeps its state by their names.
+        optimizer: Adam, AdamW, or anything that keeps `state` and `param_groups` by their names.
         parameter: One of its parameters; of a sharded one the part that this process holds.
 
     Returns:

@@ -1,6 +1,6 @@
 """What is collected during one optimizer step, as tensors on their device until it ends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -29,13 +29,15 @@ class Step:
         group: Process group.
         is_sharded: Parameters are split over processes.
         is_tapped: Local gradients of sharded parameters are read before they are reduced.
+        outside: Returns what a parameter has accumulated elsewhere than in `.grad`, where a framework keeps it.
     """
 
     def __init__(
-        self, named: Mapping[str, nn.Parameter], precision: Weights | None, *, group: Any, is_sharded: bool, is_tapped: bool
+        self, named: Mapping[str, nn.Parameter], precision: Weights | None, *, group: Any, is_sharded: bool, is_tapped: bool,
+        outside: Callable[[nn.Parameter], Tensor | None] | None = None,
     ) -> None:  # fmt: skip
         self._named, self._precision, self._group = named, precision, group
-        self._is_sharded, self._is_tapped = is_sharded, is_tapped
+        self._is_sharded, self._is_tapped, self._outside = is_sharded, is_tapped, outside
         self.flat: Tensor | float = 0.0  # squared norm of the local gradient of a sharded model, as it is tapped
         self.restart()
 
@@ -109,9 +111,16 @@ class Step:
                 self._shards[name] = now
         return found
 
+    def gradient_of(self, name: str) -> Tensor | None:
+        """Return the gradient as it is accumulated so far."""
+        parameter = self._named[name]
+        gradient = parameter.grad
+        more = None if self._outside is None or gradient is None else self._outside(parameter)
+        return gradient if gradient is None or more is None else gradient + more
+
     def _take_whole(self, *, keep: bool) -> None:
         """Take the norms of the gradient as it is so far: before anyone clips it."""
-        there = {name: one.grad for name, one in self._named.items() if one.grad is not None}
+        there = {name: one for name in self._named if (one := self.gradient_of(name)) is not None}
         shares = {name: copies(self._named[name], self._group) for name in there}
         self.whole = {name: squared_norm(one) / shares[name] for name, one in there.items()}
         if self._precision is not None:
