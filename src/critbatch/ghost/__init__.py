@@ -4,3 +4,4 @@ from .recorder import Guard as Guard
 from .recorder import Norms as Norms
 from .recorder import Recorder as Recorder
 from .recorder import Weights as Weights
+from .use import leaves_of as leaves_of

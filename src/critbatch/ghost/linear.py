@@ -62,6 +62,9 @@ def gradients(use: Use, name: str, some: slice) -> Tensor:
 
 def squared_norms(use: Use, name: str, weights: Tensor | None) -> Float[Tensor, " example"]:
     """Return the squared norm of each example's gradient with respect to the weight or the bias."""
+    if weights is None and use.delta.ndim == 2:  # one position: |delta input'| = |delta| |input|
+        norms = use.delta_norms
+        return (norms if name == "bias" else norms * torch.linalg.vector_norm(wide(use.inputs), dim=1)).square()
     if name == "bias":
         return squares(positions(use.delta).sum(1), weights)
     turned = weights.mT if weights is not None and is_transposed(use.layer) else weights

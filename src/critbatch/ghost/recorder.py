@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as tree
 
-from . import embedding, rules, stateless
+from . import embedding, linear, rules, stateless
 from .anything import Call, is_repeatable
 from .anything import squared_norms as any_norms
 from .broadcast import watch
-from .use import Use, squares
+from .use import Use, leaves_of, squares
 
 WHOLE = (nn.MultiheadAttention, nn.RNNBase)  # layers whose inner ones are never called
 Weights = Callable[[str], Tensor | None]
@@ -27,12 +27,14 @@ class Norms:
     """What one backward pass gave: squared norms by parameter, each of shape (example,).
 
     They are of the examples' shares of the gradient: as they add up to it, loss averaged over the batch or not.
+    `chosen` are the examples whose norms were taken, None for all; where those of all cost nothing, all are there.
     """
 
     plain: dict[str, Tensor] = field(default_factory=dict)
     weighted: dict[str, Tensor] = field(default_factory=dict)
     totals: dict[str, Tensor] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
+    chosen: Tensor | None = None
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Recorder:
     def __init__(self, model: nn.Module, names: Mapping[int, str], guard: Guard | None = None) -> None:
         self._model, self._guard = model, guard or _bare
         self._owned = _owned(model, names)
+        self._hooks = {layer: self._guard(partial(self._called, owned=owned)) for layer, owned in self._owned.items()}
         self._handles: list[Any] = []
         self._count = 0
         self.is_deaf = False  # while it calls layers itself
@@ -67,6 +70,7 @@ class Recorder:
 
     def _clear(self) -> None:
         self._uses: dict[str, list[tuple[Use, str]]] = {}
+        self._awaited: dict[str, int] = {}  # uses in forward that have not come back, by parameter
         self._calls: list[tuple[Call, dict[str, str]]] = []
         self._ruled: set[str] = set()  # parameters of layers that were called, and have a rule
         self._raw: dict[str, _Raw] = {}
@@ -75,19 +79,24 @@ class Recorder:
         self._unknown: dict[str, str] = {}
         self._watching: list[Any] = []
 
-    def arm(self, *, weights: Weights | None = None, with_totals: bool = False) -> None:
+    def arm(
+        self, *, weights: Weights | None = None, with_totals: bool = False, most: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
         """Start to listen.
 
         Args:
             weights: Weights of the squares of a parameter's coordinates, by its name, for a second kind of norm.
-            with_totals: Also sum the gradients up, to be compared with those of backward.
+            with_totals: Also sum the gradients of all examples up, to be compared with those of backward.
+            most: Of larger batches take the norms of so many examples, drawn anew for each; None for all.
+            generator: Draws them; on the CPU.
         """
         self._clear()
         self._weights, self._with_totals = weights, with_totals
+        self._most, self._generator = None if with_totals else most, generator
         self._handles.append(self._model.register_forward_pre_hook(self._guard(self._begin), with_kwargs=True))
         self._handles.append(self._model.register_forward_hook(self._guard(self._end)))
-        for layer, owned in self._owned.items():
-            hook = self._guard(partial(self._called, owned=owned))
+        for layer, hook in self._hooks.items():
             self._handles.append(layer.register_forward_hook(hook, with_kwargs=True))
 
     def disarm(self) -> None:
@@ -160,7 +169,7 @@ class Recorder:
 
     def _begin(self, model: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if self._is_listening():
-            first = next((one for one in tree.tree_leaves((positional, keywords)) if isinstance(one, Tensor)), None)
+            first = next((one for one in leaves_of((positional, keywords)) if isinstance(one, Tensor)), None)
             self._count = len(first) if first is not None and first.ndim else 0
             self._clear()
 
@@ -175,12 +184,15 @@ class Recorder:
                 parameter: Any = stateless.parameters(layer)[inner] if is_outside else layer.get_parameter(inner)
                 if parameter.requires_grad and (name not in known or any(layer.children())):
                     wanted[torch.autograd.graph.get_gradient_edge(parameter).node] = name
-        tensors = [one for one in tree.tree_leaves(_values(outputs)) if isinstance(one, Tensor)]
+        if not wanted:
+            return
+        tensors = [one for one in leaves_of(outputs) if isinstance(one, Tensor)]
         self._watching = watch(tensors, wanted, self._guard(self._broadcast))
 
     def _broadcast(self, part: Any, gradients: Tensor, is_same: bool) -> None:
         if len(gradients) != self._count:
             return
+        gradients = self._some(gradients)
         if isinstance(part, str):
             raw = self._raw.setdefault(part, _Raw())
             raw.gradients.append(gradients)
@@ -194,6 +206,18 @@ class Recorder:
     def _add(self, use: Use) -> None:
         for inner, name in self._owned[use.layer].items():
             self._uses.setdefault(name, []).append((use, inner))
+            self._awaited[name] = self._awaited.get(name, 0) - 1
+            if self._awaited[name] == 0:  # at once, so that neither inputs nor their gradients are held
+                self.settle(name)
+
+    def _some(self, values: Tensor, axis: int = 0) -> Tensor:
+        """Return the values of the examples whose norms are taken."""
+        if self._most is None or self._count <= self._most:
+            return values
+        if self._norms.chosen is None:
+            some = torch.randperm(self._count, generator=self._generator)[: self._most]
+            self._norms.chosen = some.to(values.device)
+        return values.index_select(axis, self._norms.chosen)
 
     def _called(
         self, layer: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any], output: Any, *, owned: dict[str, str]
@@ -208,6 +232,8 @@ class Recorder:
             count, parts = self._count, len(output)
             if parts % count == 0 and given.ndim and len(given) == parts:
                 self._ruled.update(owned.values())
+                for name in owned.values():
+                    self._awaited[name] = self._awaited.get(name, 0) + 1
                 output.register_hook(self._guard(partial(self._arrived, layer, given.detach(), parts // count)))
             elif rule is embedding:
                 self._lookups[output.grad_fn] = (layer, given)
@@ -222,6 +248,8 @@ class Recorder:
             if rules.rule_of(layer) not in rules.ROW_WISE:
                 self._refuse(self._owned[layer], f"it sees {share} rows for each example")
                 return
+        if delta.ndim > 2 or self._weights or rules.rule_of(layer) is not linear:
+            inputs, delta = self._some(inputs), self._some(delta)
         self._add(Use(layer, inputs, delta))
 
     def _call(self, layer: nn.Module, positional: Any, keywords: Any, output: Any, owned: dict[str, str]) -> None:
@@ -239,9 +267,17 @@ class Recorder:
             return
         for place, (leaf, axis) in enumerate(zip(outputs, delta_axes, strict=True)):
             if isinstance(leaf, Tensor) and leaf.requires_grad and axis is not None:
-                leaf.register_hook(self._guard(partial(_keep, deltas, place)))
-        kept = tree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (positional, keywords))
-        self._calls.append((Call(layer, kept, deltas, axes, delta_axes, self._count), owned))
+                leaf.register_hook(self._guard(partial(self._keep, deltas, place, axis)))
+        some = [
+            self._some(leaf.detach(), axis) if axis is not None else leaf
+            for leaf, axis in zip(leaves, axes, strict=True)
+        ]
+        kept: Any = tree.tree_unflatten(some, tree.tree_structure((positional, keywords)))
+        count = self._count if self._norms.chosen is None else len(self._norms.chosen)
+        self._calls.append((Call(layer, kept, deltas, axes, delta_axes, count), owned))
+
+    def _keep(self, deltas: list[Tensor | None], place: int, axis: int, delta: Tensor) -> None:
+        deltas[place] = self._some(delta.detach(), axis)
 
     def _is_listening(self) -> bool:
         """Return whether this is a forward pass to be differentiated, and not a repetition inside backward (checkpoints)."""
@@ -254,15 +290,6 @@ class Recorder:
 
 def _bare(hook: Hook) -> Hook:
     return hook
-
-
-def _keep(deltas: list[Tensor | None], place: int, delta: Tensor) -> None:
-    deltas[place] = delta.detach()
-
-
-def _values(outputs: Any) -> Any:
-    """Return outputs as something whose leaves can be found: `transformers` returns mappings of its own."""
-    return dict(outputs) if isinstance(outputs, Mapping) else outputs
 
 
 def _example_axis(leaf: Any, count: int, layer: nn.Module) -> int | None:

@@ -1,11 +1,14 @@
 """One call of one layer: what went in, and the gradient of what came out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils import _pytree as tree
 
 NUMBERS_AT_ONCE = 2**20  # of gradients of single examples held at once: 4 MB of float32
 
@@ -25,6 +28,25 @@ class Use:
 
     def __len__(self) -> int:
         return len(self.delta)
+
+    @cached_property
+    def delta_norms(self) -> Float[Tensor, " example"]:
+        """Return the norm of each example's output gradient: weight and bias both ask for it."""
+        return torch.linalg.vector_norm(wide(self.delta.flatten(1)), dim=1)
+
+
+def leaves_of(values: Any) -> Iterator[Any]:
+    """Yield what is in nested arguments or outputs, in order: `transformers` returns mappings of its own."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        for one in values.values():
+            yield from leaves_of(one)
+    elif isinstance(values, list | tuple):
+        for one in values:
+            yield from leaves_of(one)
+    else:
+        yield from tree.tree_leaves(values)
 
 
 def wide(values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,14 +56,15 @@ class Follow:
         """Take products with the gradient as it is accumulated so far; the last backward of a step counts."""
         if not self._kept:
             return
-        sums = []
+        found = []
         for name, kept in self._kept.items():
             gradient = gradient_of(name)
             if gradient is not None:
                 now = local(gradient.to_dense() if gradient.is_sparse else gradient).detach()
-                numbers = torch.stack([(kept * now).sum(), kept.square().sum(), now.square().sum()]).double()
-                sums.append(numbers / copies(self._named[name], self._group))
-        self._met = torch.stack(sums).sum(0) if sums else None
+                kept, now = kept.reshape(-1), now.reshape(-1)
+                numbers = [kept.dot(now)] if self.is_plain_sgd else [kept.dot(now), kept.dot(kept), now.dot(now)]
+                found.append(torch.stack(numbers).double() / copies(self._named[name], self._group))
+        self._met = torch.stack(found).sum(0) if found else None
 
     def finish(self, scale: float) -> Any:
         """Return the pair (product, |G|^2) or the cosine, None if there is none; then forget.
@@ -74,10 +76,10 @@ class Follow:
             return None
         met, self._met, self._kept = self._met, None, {}
         device = next(iter(self._named.values())).device
-        mine = torch.zeros(3) if met is None else met
-        product, ours, theirs = gathered(mine.cpu().double().numpy(), device, self._group).sum(0)
-        if met is None or not (ours > 0 and theirs > 0) or not torch.isfinite(met).all():
+        mine = torch.zeros(1 if self.is_plain_sgd else 3) if met is None else met
+        product, *squares = gathered(mine.cpu().double().numpy(), device, self._group).sum(0)
+        if met is None or not np.isfinite(product) or not all(0 < one < np.inf for one in squares):
             return None
         if self.is_plain_sgd:
             return float(product / (scale * self._scale)), self._squared_norm
-        return float(product / (ours * theirs) ** 0.5)
+        return float(product / np.sqrt(squares[0] * squares[1]))

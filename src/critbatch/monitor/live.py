@@ -14,7 +14,7 @@ from ..tracker import Tracker
 from .follow import Follow
 from .history import History, Measured, Parts, Reading, ratio, read
 from .losses import summed
-from .parts import parts_of, trained
+from .parts import held, parts_of, trained
 from .passes import UNLIKE, Heard, Passes, squared_norm
 from .preconditioner import precision, running_squares
 from .ranks import gathered, is_sharded, world_size
@@ -33,7 +33,6 @@ PATIENCE = 3  # measured steps in a row that gave nothing, before the monitor sa
 def _guarded(self: "GradientNoiseMonitor", hook: Callable[..., None]) -> Callable[..., None]:
     """Return a hook that switches the monitor off instead of stopping a training."""
 
-    @functools.wraps(hook)
     def safe(*positional: Any, **keywords: Any) -> None:
         if self.why_off is not None:
             return
@@ -75,6 +74,7 @@ class GradientNoiseMonitor:
         optimizer: A `torch.optim.Optimizer`, or a wrapper that has it as `.optimizer`.
         every: Steps from one measured step to the next.
         unit: Parts whose norms are taken: "example", "micro_batch", or "auto".
+        most: Of single examples, the norms of so many a batch, drawn at random: tr(Sigma) stays unbiased. None for all.
         reduction: What the loss of each backward is, see `REDUCTIONS`.
         counted_in: What `batch` counts, for the reader: examples or tokens.
         scaler: The `GradScaler` of mixed precision in float16.
@@ -89,14 +89,14 @@ class GradientNoiseMonitor:
     """
 
     def __init__(  # noqa: PLR0913
-        self, model: nn.Module, optimizer: Any, *, every: int = 10, unit: Unit = "auto", reduction: Reduction = "mean",
-        counted_in: str = "examples", scaler: Any = None, population: int | None = None, alignment: bool = True,
-        level: float = 0.95, trackers: Sequence[Tracker] = (), group: Any = None,
+        self, model: nn.Module, optimizer: Any, *, every: int = 10, unit: Unit = "auto", most: int | None = 32,
+        reduction: Reduction = "mean", counted_in: str = "examples", scaler: Any = None, population: int | None = None,
+        alignment: bool = True, level: float = 0.95, trackers: Sequence[Tracker] = (), group: Any = None,
     ) -> None:  # fmt: skip
-        check_options(every=every, unit=unit, reduction=reduction, level=level)
+        check_options(every=every, unit=unit, most=most, reduction=reduction, level=level)
         self.model = model
         self.optimizer: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
-        self.every, self.unit, self.reduction, self.counted_in = every, unit, reduction, counted_in
+        self.every, self.unit, self.most, self.reduction, self.counted_in = every, unit, most, reduction, counted_in
         self.scaler, self.population, self.alignment, self.level = scaler, population, alignment, level
         self.trackers, self.group = tuple(trackers), group
         self.history = History()
@@ -113,7 +113,7 @@ class GradientNoiseMonitor:
         self._route: str | None = None if unit == "auto" else unit
         if world_size(group) > 1 and unit == "auto":
             self._route = "micro_batch"
-        self._named = trained(model, self.optimizer)
+        self._named, self._held = trained(model, self.optimizer), held(self.optimizer)
         self._outside = getattr(getattr(self.optimizer, "original", None), "accumulated", None)
         if not self._named:
             raise ValueError(
@@ -234,7 +234,7 @@ class GradientNoiseMonitor:
         each = self._measures and self._route == "example"
         self._passes.listen(
             norms=self._measures and not each and not self._is_sharded, each=each, weights=weights,
-            check=each and not self._checked,
+            check=each and not self._checked, most=self.most, shown=self._route == "example",
         )  # fmt: skip
 
     def _precision(self, name: str) -> Tensor | None:
@@ -254,13 +254,12 @@ class GradientNoiseMonitor:
         if heard.norms is not None:
             self._check_norms(heard)
         said, device = self._batch, next(iter(self._named.values())).device
-        count = heard.examples or 1
+        sizes = None
         if isinstance(said, Tensor) and said.ndim:
             sizes = said.detach().double().to(device)
             size = float(sizes.sum())
         else:
-            size = float(count if said is None else said)
-            sizes = torch.full((count,), size / count, dtype=torch.float64, device=device)
+            size = float(heard.examples or 1) if said is None else float(said)
         self._batch = None
         if self._follow is not None:
             self._follow.meet(self._step.gradient_of)
@@ -361,17 +360,18 @@ class GradientNoiseMonitor:
             )
 
     def _tell(self) -> None:
+        if not self.trackers:
+            return
         one = self.history.measured[-1]
         trace, norm = float(one.moments.traces.sum()), float(one.moments.squared_norms.sum())
         values = {
             "noise/trace": trace, "noise/squared_norm": norm, "noise/batch_size": one.moments.examples,
             "noise/gradient_norm": float(one.moments.gradients.sum()) ** 0.5, "noise/learning_rate": one.learning_rate,
         }  # fmt: skip
-        if self.trackers:
-            some = [measured.moments for measured in self.history.measured[-LAST:]]
-            scale = ratio(some, None, unit=self.counted_in, level=self.level)
-            ends = {"": scale.value, "_low": scale.low, "_high": scale.high}
-            values |= {f"noise/scale{end}": value for end, value in ends.items() if value is not None}
+        some = [measured.moments for measured in self.history.measured[-LAST:]]
+        scale = ratio(some, None, unit=self.counted_in, level=self.level)
+        ends = {"": scale.value, "_low": scale.low, "_high": scale.high}
+        values |= {f"noise/scale{end}": value for end, value in ends.items() if value is not None}
         for tracker in self.trackers:
             tracker.write(one.step, values)
 
@@ -381,10 +381,10 @@ class GradientNoiseMonitor:
         if self._follow is not None:
             self._follow.stepped()
         if self._is_due():
-            now = trained(self.model, self.optimizer)
-            if [id(one) for one in now.values()] != [id(one) for one in self._named.values()]:
+            now = held(self.optimizer)
+            if now != self._held:
                 raise UnmeasurableError(
-                    f"the set of trained parameters changed by step {self.steps}, from {len(self._named)} to {len(now)}. "
+                    f"the set of trained parameters changed by step {self.steps}, from {len(self._held)} to {len(now)}. "
                     "Close this monitor and make a new one: their noise scales are not of the same thing"
                 )
         self._prepare()

@@ -13,10 +13,15 @@ _NORMS = (
 )  # fmt: skip
 
 
+def held(optimizer: Any) -> list[int]:
+    """Return the identities of the parameters that the optimizer trains."""
+    return [id(one) for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
+
+
 def trained(model: nn.Module, optimizer: Any) -> dict[str, nn.Parameter]:
     """Return the parameters of the model that the optimizer trains, by name; tied ones once."""
-    held = {id(one) for group in optimizer.param_groups for one in group["params"]}
-    return {_clean(name): one for name, one in model.named_parameters() if one.requires_grad and id(one) in held}
+    known = set(held(optimizer))
+    return {_clean(name): one for name, one in model.named_parameters() if id(one) in known}
 
 
 def _clean(name: str) -> str:

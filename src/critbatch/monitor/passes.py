@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from ..ghost import Guard, Norms, Recorder, Weights
+from ..ghost import Guard, Norms, Recorder, Weights, leaves_of
 from .ranks import local
 
 UNLIKE = 0.05  # relative; ours: a rule that misses a use of a parameter is off by far more, half precision by less
@@ -21,6 +21,14 @@ def squared_norm(gradient: Tensor, weights: Tensor | None = None) -> Tensor:
         kind = torch.float32 if values.dtype.itemsize < 4 else values.dtype
         return torch.linalg.vector_norm(values, dtype=kind).square()
     return (values.to(weights.dtype).square() * weights).sum()
+
+
+def squared_norms(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the squared norms of several gradients, in one call where they are plain tensors of one kind."""
+    some = list(gradients.values())
+    if all(type(one) is Tensor and one.dtype == torch.float32 and not one.is_sparse for one in some):
+        return dict(zip(gradients, torch._foreach_mul(n := torch._foreach_norm(some), n), strict=True)) if some else {}
+    return {name: squared_norm(one) for name, one in gradients.items()}
 
 
 @final
@@ -43,12 +51,15 @@ class Passes:
         self._model, self._named, self._ended = model, dict(named), ended
         self._recorder = Recorder(model, {id(one): name for name, one in named.items()}, guard)
         self._guard = guard
+        self._generator = torch.Generator().manual_seed(0)  # of the examples whose norms are taken
         self._handles: list[Any] = []
         self._heard: Heard | None = None
         self._examples: int | None = None
         self._is_deaf = False
 
-    def listen(self, *, norms: bool, each: bool, weights: Weights | None, check: bool) -> None:
+    def listen(
+        self, *, norms: bool, each: bool, weights: Weights | None, check: bool, most: int | None, shown: bool
+    ) -> None:
         """Start to listen.
 
         Args:
@@ -56,12 +67,19 @@ class Passes:
             each: Take the norms of single examples' gradients.
             weights: Weights of the squares of a parameter's coordinates, for a second kind of norm.
             check: Compare the sums of single examples' gradients with the gradients.
+            most: Of larger batches take the norms of so many examples, drawn at random; None for all.
+            shown: The model's outputs show when backward begins; else it may lie within what counts as forward.
         """
-        self._norms, self._each, self._weights, self._check = norms, each, weights, check
+        self._norms, self._each, self._weights, self._check, self._is_watching = norms, each, weights, check, False
         if each:
-            self._recorder.arm(weights=weights, with_totals=check)
+            self._recorder.arm(weights=weights, with_totals=check, most=most, generator=self._generator)
         self._handles.append(self._model.register_forward_pre_hook(self._guard(self._forward), with_kwargs=True))
         self._handles.append(self._model.register_forward_hook(self._guard(self._output)))
+        if check or not shown:
+            self._watch_parameters()
+
+    def _watch_parameters(self) -> None:
+        self._is_watching = True
         for name, parameter in self._named.items():
             hook = self._guard(partial(self._gradient, name))
             self._handles.append(parameter.register_hook(hook))
@@ -81,25 +99,27 @@ class Passes:
 
     def _forward(self, model: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if torch.is_grad_enabled() and not self._is_deaf and torch._C._current_graph_task_id() == -1:
-            leaves = torch.utils._pytree.tree_leaves((positional, keywords))
-            first = next((one for one in leaves if isinstance(one, Tensor) and one.ndim), None)
+            first = next(
+                (one for one in leaves_of((positional, keywords)) if isinstance(one, Tensor) and one.ndim), None
+            )
             self._examples = None if first is None else len(first)
 
     def _output(self, model: nn.Module, positional: tuple[Any, ...], outputs: Any) -> None:
         if self._is_deaf:
             return
-        leaves = torch.utils._pytree.tree_leaves(dict(outputs) if isinstance(outputs, Mapping) else outputs)
-        for one in leaves:
-            if isinstance(one, Tensor) and one.requires_grad:
-                one.register_hook(self._guard(self._begin))
+        found = [one for one in leaves_of(outputs) if isinstance(one, Tensor) and one.requires_grad]
+        for one in found:
+            one.register_hook(self._guard(self._begin))
+        if not (found or self._is_watching):  # wrapped in something unknown
+            self._watch_parameters()
 
-    @torch.no_grad()
     def _begin(self, gradient: Tensor) -> None:
         if self._heard is None and not self._is_deaf:
             is_fresh = all(one.grad is None for one in self._named.values())
             self._heard = Heard(is_fresh, self._examples, None if is_fresh else self._left_over())
             torch.autograd.Variable._execution_engine.queue_callback(self._guard(self._last_but_one))
 
+    @torch.no_grad()
     def _left_over(self) -> Tensor:
         """Return the squared norm of the smallest gradient that is there already: of the fewest numbers."""
         present = [one.grad for one in self._named.values() if one.grad is not None]

@@ -75,8 +75,9 @@ def row(
         factor = one.size**2 if own else 1.0
         found = one.weighted if weighted else one.squares
         sums += factor * np.array([found.get(name, 0.0) for name in names])
-    sizes = np.array([one.size for one in backwards])
-    head = [1.0, sizes.sum(), sum(one.units for one in backwards) / whole, len(backwards), (1 / sizes).sum()]
+    sizes = [one.size for one in backwards]
+    units = sum(one.units for one in backwards) / whole
+    head = [1.0, sum(sizes), units, len(backwards), sum(1 / size for size in sizes)]
     return np.concatenate([head, sums, [gradients.get(name, 0.0) for name in names]])
 
 
@@ -98,27 +99,28 @@ def moments(
         population: Size of the training set, if its |G|^2 is wanted rather than that of the distribution behind it.
     """
     processes = len(rows)
-    sizes, units, passes, inverses = rows[:, 1:HEAD].T
-    total, count = sizes.sum(), units.sum()
+    heads = rows[:, 1:HEAD].tolist()  # plain numbers: arrays of one or a few elements cost more than they save
+    total, count = sum(head[0] for head in heads), sum(head[1] for head in heads)
     if count < 2:
         return None
     parameters = (rows.shape[1] - HEAD) // 2
     sums, squares = rows[:, HEAD : HEAD + parameters], rows[:, HEAD + parameters :].sum(0)
     if reduction in ("mean", "mean_over_steps"):
-        spread = (inverses / passes**2).sum() / processes**2  # of sum w^2/s: weights 1/(processes passes)
-        factor = passes**2 if reduction == "mean_over_steps" else np.ones(processes)
-        accumulated = squares / (passes.mean() ** 2 if reduction == "mean" else 1.0)
+        spread = sum(inverses / passes**2 for *_, passes, inverses in heads) / processes**2  # of sum w^2/s
+        factors = [passes**2 if reduction == "mean_over_steps" else 1.0 for *_, passes, _ in heads]
+        mean = sum(passes for *_, passes, _ in heads) / processes
+        accumulated = squares / (mean**2 if reduction == "mean" else 1.0)
     else:
         spread = 1 / total
-        factor = np.full(processes, (total / processes) ** 2 if reduction == "share" else 1.0)
+        factors = [(total / processes) ** 2 if reduction == "share" else 1.0] * processes
         accumulated = squares * ((processes / total) ** 2 if reduction == "sum" else 1.0)
-    within = (factor[:, None] * sums).sum(0) / total
+    within = np.array(factors) @ sums / total
     traces = (within - accumulated) / (count / total - spread)
     seen = spread - (1 / population if population else 0.0)
     return Moments(float(total), float(count), traces, accumulated - traces * seen, accumulated)
 
 
-def check_options(*, every: int, unit: str, reduction: str, level: float) -> None:
+def check_options(*, every: int, unit: str, most: int | None, reduction: str, level: float) -> None:
     """Do nothing if a monitor's options are in range.
 
     Raises:
@@ -130,6 +132,10 @@ def check_options(*, every: int, unit: str, reduction: str, level: float) -> Non
         )
     if unit not in ("auto", "example", "micro_batch"):
         raise ValueError(f"`GradientNoiseMonitor(unit={unit!r})`: must be 'auto', 'example' or 'micro_batch'.")
+    if most is not None and most < 2:
+        raise ValueError(
+            f"`GradientNoiseMonitor(most={most})`: must be 2 or more, or None for the norms of all examples."
+        )
     if reduction not in REDUCTIONS:
         raise ValueError(f"`GradientNoiseMonitor(reduction={reduction!r})`: must be one of {', '.join(REDUCTIONS)}.")
     if not 0 < level < 1:
