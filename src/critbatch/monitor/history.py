@@ -24,6 +24,7 @@ from .window import Moments
 PRECONDITIONED = "noise scale of the preconditioned gradient tr(P^-2 Sigma)/|P^-1 G|^2, P = sqrt(v) + epsilon of Adam before the step"
 COSINE = "mean cosine of an applied update with the next batch's gradient"
 SHARPNESS = "batch sharpness g'Hg/|g|^2 of the batch that is trained on, mean over batches"
+WIDE = 10.0  # times the lower end: an interval whose upper end is further says next to nothing
 WANTED = 0.2  # relative half width of an interval that needs no more steps
 
 
@@ -255,6 +256,8 @@ def _sentence(whole: Estimate, batch: float, unit: str, alignment: Estimate, *, 
         text = f"{size} are above {scale}: a smaller batch would take hardly more steps, and fewer examples."
     elif whole.value is None:
         text = f"{size}; the noise scale is undetermined: {whole.reason}."
+    elif whole.low is None or whole.high is None or whole.high > WIDE * whole.low:
+        text = f"{size} cannot yet be told from {scale}: more measured steps are needed."
     else:
         text = f"{size} are about {scale}."
     return f"{text} {_rate(alignment, is_plain_sgd=is_plain_sgd)}".strip()
@@ -268,4 +271,6 @@ def _rate(alignment: Estimate, *, is_plain_sgd: bool) -> str:
         return f"The learning rate is below {what} (alignment {alignment.brief()})."
     if alignment.high < 0:
         return f"The learning rate is above {what} (alignment {alignment.brief()}), which healthy training often is."
+    if alignment.high - alignment.low > 1:
+        return f"Where the learning rate is cannot be told yet (alignment {alignment.brief()})."
     return f"The learning rate is about {what} (alignment {alignment.brief()})."
