@@ -186,7 +186,8 @@ def peak(arm: str, kind: str, size: int) -> int:
         step()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         step()
-    events = [one for one in seen.profiler.kineto_results.events() if one.name() == "[memory]"]
+    record: Any = seen.profiler
+    events = [one for one in record.kineto_results.events() if one.name() == "[memory]"]
     events.sort(key=lambda one: one.start_ns())
     return kept + max(itertools.accumulate(one.nbytes() for one in events))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .data import Examples, Stream, examples
+from .keras_model import as_module
 from .objective import LOSSES, METRICS, Direction, Metric, PerExample, misfit
 from .randomness import seed_of
 
@@ -100,12 +102,17 @@ class Task:
     def initialise(self, seed: int) -> nn.Module:
         """Return a new model whose parameters depend on `seed` alone. The global random state is left as it was.
 
+        A Keras model on PyTorch becomes a `critbatch.keras_model.KerasModel`.
+
         Raises:
             TypeError: If the factory returns something else.
         """
+        drawn = random.getstate()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(seed, "initialisation"))
-            model = self.model()
+            random.seed(seed_of(seed, "initialisation"))  # Keras draws from it
+            model = as_module(self.model())
+        random.setstate(drawn)
         if not isinstance(model, nn.Module):
             raise TypeError(f"`Task(model=...)`: the factory returned {type(model).__name__}, not a torch.nn.Module.")
         return model

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.utils import _pytree as tree
 
+from ..keras_model import KerasModel
 from . import stateless
 from .use import chunks, squares
 
@@ -115,6 +116,8 @@ def is_repeatable(layer: nn.Module) -> bool:
     for part in layer.modules():
         if not part.training:
             continue
+        if isinstance(part, KerasModel) and not part.is_repeatable:
+            return False
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             return False
         rate = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0)

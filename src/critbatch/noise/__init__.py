@@ -1,6 +1,18 @@
-"""Gradient noise: its two moments, their ratio with an interval, how often to measure, and what others make of them."""
+"""Gradient noise: its two moments, their ratio with an interval, how often to measure, and what others make of them; the
+spectrum of its covariance.
+"""
 
 from .average import Ema as Ema
+from .covariance import covariance_spectrum as covariance_spectrum
+from .covariance import curvature_alignment as curvature_alignment
+from .covariance import effective_rank as effective_rank
+from .covariance import isotropic_participation_ratios as isotropic_participation_ratios
+from .covariance import leading_directions as leading_directions
+from .covariance import noise_curvature as noise_curvature
+from .covariance import numerical_rank as numerical_rank
+from .covariance import participation_ratio as participation_ratio
+from .covariance import spectral_distance as spectral_distance
+from .covariance import subspace_overlap as subspace_overlap
 from .moments import Moments as Moments
 from .moments import has_batch_norm as has_batch_norm
 from .moments import noise_moments as noise_moments
