@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .job import reread as reread
     from .job import run as run
     from .measurements.noise_moments import NoiseMoments as NoiseMoments
+    from .measuring import measure as measure
     from .monitor import GradientNoiseMonitor as GradientNoiseMonitor
     from .noise import noise_moments as noise_moments
     from .noise import noise_scale as noise_scale
@@ -67,6 +68,7 @@ _PLACES = {
     "Task": "task",
     "fit": "job",
     "fit_steps_to_target": "analysis.logged",
+    "measure": "measuring",
     "measure_noise": "noise_study",
     "noise_moments": "noise",
     "noise_scale": "noise",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .claim_commands import claims
+from .measure_command import measure
 from .terminal import (
     CORES,
     FAILED,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(claims, name="claims")
+app.command()(measure)
 
 TaskName = Annotated[
     str, typer.Argument(metavar="TASK", help="A name from `critbatch tasks`, path/to/file.py:name, or module:name.")
