@@ -69,9 +69,11 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep compiled steps and decisions in a folder of the tests' own; processes that tests start read it too."""
+    """Keep compiled steps and decisions in a folder of these tests' own, which all their processes share."""
+    own = tmp_path_factory.getbasetemp()
+    place = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with pytest.MonkeyPatch.context() as changed:
-        changed.setenv("CRITBATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        changed.setenv("CRITBATCH_CACHE", str(place / "cache"))
         yield
 
 

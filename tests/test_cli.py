@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,11 +33,19 @@ def only_line(result) -> str:
     return lines[0]
 
 
-@pytest.fixture
-def swept(tmp_path: Path) -> Path:
-    """Return the folder of a finished small sweep on a user's task."""
-    result = critbatch("run", f"{user_tasks.write(tmp_path)}:task", *SMALL, *QUIET, "--out", tmp_path / "out")
+@pytest.fixture(scope="module")
+def swept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a user's task and, in `out`, a finished small sweep on it."""
+    place = tmp_path_factory.mktemp("swept")
+    result = critbatch("run", f"{user_tasks.write(place)}:task", *SMALL, *QUIET, "--out", place / "out")
     assert result.exit_code in (0, 3), result.output
+    return place
+
+
+@pytest.fixture
+def swept(swept_once: Path, tmp_path: Path) -> Path:
+    """Return the folder of a finished small sweep, of which a test may do what it likes; the task lies beside it."""
+    shutil.copytree(swept_once, tmp_path, dirs_exist_ok=True)
     return tmp_path / "out"
 
 

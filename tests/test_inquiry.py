@@ -14,7 +14,7 @@ from critbatch.stores.memory import Memory
 from critbatch.study import Workshop
 from tests.problems import blob_task
 
-CLAIM = registry()["QA-2"]
+CLAIM = registry()["K-1"]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def said(*words):
 def test_list_and_show():
     listed = json.loads(said("list", "--json").stdout)["claims"]
     assert [one["id"] for one in listed] == list(registry())
-    assert CLAIM.statement in said("show", "qa-2").stdout
+    assert CLAIM.statement in said("show", "k-1").stdout
     assert json.loads(said("show", "QA-2", "--json").stdout)["id"] == "QA-2"
 
 
