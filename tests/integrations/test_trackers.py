@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,12 @@ def test_wandb(is_given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     if run is not None:
         run.log({"loss": 1.0})  # still open
         run.finish()
-    (kept,) = read(next(tmp_path.rglob("run-*.wandb")))
+    until = time.monotonic() + 30
+    while True:  # a service of its own writes the file, at its own pace
+        (kept,) = read(next(tmp_path.rglob("run-*.wandb")))
+        if "noise/step" in kept.series or time.monotonic() > until:
+            break
+        time.sleep(0.2)
     assert kept.series["noise/step"][1] == [1.0, 11.0]
     assert kept.series["noise/trace"][1] == [2.5, 1.25]
     assert kept.series["noise/scale"][1] == [40.0]
