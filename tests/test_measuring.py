@@ -47,7 +47,8 @@ def test_the_way_from_the_start_is_that_from_the_model_given() -> None:
     start, model = nn.Linear(36, 4), nn.Linear(36, 4)
     flat = data()[0].flatten(1), data()[1]
     squares = sum(
-        float((one - two).detach().square().sum()) for one, two in zip(start.parameters(), model.parameters(), strict=True)
+        float((one - two).detach().square().sum())
+        for one, two in zip(start.parameters(), model.parameters(), strict=True)
     )
     found = cb.measure(DistanceFromStart(), model, flat, start=start)
     assert found["distance_from_start"] == pytest.approx(math.sqrt(squares))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-NUMBERS_AT_ONCE = 2**19  # of gradients of single examples held at once: 2 MB of float32
+NUMBERS_AT_ONCE = 2**17  # of gradients of single examples held at once: half a MB of float32
 
 
 @final
