@@ -181,26 +181,3 @@ def test_a_compiled_step_is_refused() -> None:
     noise.set_model(model)
     with pytest.raises(ValueError, match="jit_compile=False"):
         noise.on_train_begin()
-
-
-def test_a_built_model_is_a_task_if_it_draws_from_the_seed() -> None:
-    import keras
-
-    import critbatch as cb
-
-    def seeded() -> Any:
-        keras.utils.set_random_seed(int(torch.randint(2**31, ())))  # Keras draws from a generator of its own
-        return keras.Sequential([keras.Input((6,)), keras.layers.Dense(CLASSES)])
-
-    inputs, targets = (torch.from_numpy(one) for one in data("mlp"))
-    task = cb.Task(name="keras", model=seeded, train=(inputs, targets), test=(inputs, targets))
-    first, again, other = (task.initialise(seed) for seed in (0, 0, 1))
-    assert torch.equal(raw.flat(first), raw.flat(again))
-    assert not torch.equal(raw.flat(first), raw.flat(other))
-    with pytest.raises(ValueError, match="two calls with one random seed"):
-        cb.Task(
-            name="keras",
-            model=lambda: keras.Sequential([keras.Input((6,)), keras.layers.Dense(CLASSES)]),
-            train=(inputs, targets),
-            test=(inputs, targets),
-        )

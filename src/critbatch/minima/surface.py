@@ -1,7 +1,8 @@
 """The loss surface: a model's mean loss on one fixed set of examples, as a function of one parameter vector."""
 
 import copy
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, final
 
 import torch
@@ -13,7 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 Normalisation = Literal["running", "batch"]
 Second = Literal["auto", "exact", "differences"]
 PerExample = Callable[[Tensor, Tensor], Tensor]
-Product = Callable[[Tensor], Tensor]
+Parts = Sequence[Tensor]  # one tensor for each parameter
+Product = Callable[[Parts], Parts]
+
+PIECE_BYTES = 2**22  # measured: on a CPU, larger tensors cost more to get from the system than to compute with
+KEPT_BYTES = 2**32
+GRAPH = 4  # memory to differentiate twice, relative to once: 1.3 for a convolutional network, 3.4 for a transformer
 
 
 @final
@@ -34,7 +40,7 @@ class Surface:
         targets: First axis is the example.
         l2: Strength of the penalty l2/2 |w|^2.
         normalisation: BatchNorm by its "running" statistics, or by those of the "batch", which is the whole set.
-        chunk: Examples at a time, where the set is large; with "batch" all are taken at once.
+        chunk: Examples at a time, at most: fewer on a CPU where those make large tensors; with "batch" all at once.
         second: How curvature products are taken: "exact", by "differences", or "auto".
 
     Raises:
@@ -53,8 +59,8 @@ class Surface:
                     layer.momentum = 0.0  # running statistics stay as they are
         self.losses, self.inputs, self.targets = losses, inputs, targets
         self.l2, self.normalisation, self.second = l2, normalisation, second
-        self._chunk = len(inputs) if normalisation == "batch" else chunk
         self._shapes = {name: one.shape for name, one in self.model.named_parameters() if one.requires_grad}
+        self._sizes = [shape.numel() for shape in self._shapes.values()]
         if not len(inputs) or not self._shapes:
             raise ValueError(
                 f"`Surface`: {len(inputs)} examples and {len(self._shapes)} trained parameters; both must be above 0."
@@ -62,6 +68,11 @@ class Surface:
         trained = [one.detach().flatten() for one in self.model.parameters() if one.requires_grad]
         self.point: Float[Tensor, " parameter"] = torch.cat(trained)
         self.is_exact = second != "differences"
+        self._chunk, self._example_bytes = len(inputs), 0.0
+        if normalisation == "running":
+            largest, self._example_bytes = _bytes_of_an_example(self.model, inputs)
+            on_cpu = self.point.device.type == "cpu"
+            self._chunk = max(1, min(chunk, int(PIECE_BYTES / largest))) if on_cpu and largest else chunk
 
     @property
     def size(self) -> int:
@@ -89,7 +100,7 @@ class Surface:
 
     def named(self, point: Tensor) -> dict[str, Tensor]:
         """Return a vector of shape (parameter,) as tensors by parameter name: views, which can be differentiated."""
-        pieces = point.split([shape.numel() for shape in self._shapes.values()])
+        pieces = point.split(self._sizes)
         return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
 
     def outputs(self, point: Tensor | None = None) -> Tensor:
@@ -114,13 +125,14 @@ class Surface:
 
     def loss_and_gradient(self, point: Tensor | None = None) -> tuple[float, Float[Tensor, " parameter"]]:
         """Return L and its gradient: one forward and one backward pass."""
-        here = (self.point if point is None else point).detach().requires_grad_()
-        value, found = 0.0, torch.zeros_like(here)
-        for outputs, targets, share in self.passes(here):
+        here = (self.point if point is None else point).detach()
+        leaves = self._leaves(here)
+        value, found = self.l2 / 2 * float(here.double().square().sum()), self.l2 * here
+        for outputs, targets, share in self._passes(leaves):
             mean = self.losses(outputs, targets).mean() * share
-            (part,) = torch.autograd.grad(mean, here)
-            value, found = value + float(mean.detach()), found + part
-        return value + self.l2 / 2 * float(here.detach().double().square().sum()), found + self.l2 * here.detach()
+            parts = torch.autograd.grad(mean, list(leaves.values()), allow_unused=True, materialize_grads=True)
+            value, found = value + float(mean.detach()), found + _joined(parts)
+        return value, found
 
     def hessian(self) -> "Curvature":
         """Return the Hessian of L at the current point, as a product with vectors."""
@@ -138,18 +150,31 @@ class Surface:
         """Return in how many passes the set is taken."""
         return -(-self.count // self._chunk)
 
+    @property
+    def is_kept(self) -> bool:
+        """Return whether a graph of the whole set, differentiated twice, fits into KEPT_BYTES by estimate."""
+        return GRAPH * self.count * self._example_bytes <= KEPT_BYTES
+
     def passes(self, point: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Yield outputs, which can be differentiated, targets, and the share of the examples of each chunk."""
+        return self._passes(self.named(point))
+
+    def _passes(self, parameters: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor, float]]:
         for inputs, targets in zip(self.inputs.split(self._chunk), self.targets.split(self._chunk), strict=True):
-            outputs = functional_call(self.model, self.named(point), (inputs,))
+            outputs = functional_call(self.model, dict(parameters), (inputs,))
             yield outputs, targets, len(inputs) / self.count
+
+    def _leaves(self, point: Tensor) -> dict[str, Tensor]:
+        """Return a vector as parameters to differentiate by: a tensor each, so that nothing is cut and joined."""
+        return {name: one.detach().clone().requires_grad_() for name, one in self.named(point).items()}
 
 
 @final
 class Curvature:
     """A symmetric matrix of shape (parameter, parameter), known by its products with vectors.
 
-    Where the set fits into one chunk its forward pass is kept: a product then costs about a backward pass twice.
+    Where memory allows, the forward pass and the gradient's graph are kept: a product then costs one more backward pass
+    through both, about twice the arithmetic of a gradient's backward pass.
 
     Args:
         surface: At its current point.
@@ -158,7 +183,7 @@ class Curvature:
 
     def __init__(self, surface: Surface, kind: Literal["hessian", "gauss_newton"]) -> None:
         self._surface, self._kind = surface, kind
-        self._point = surface.point.detach().requires_grad_()
+        self._leaves = surface._leaves(surface.point)
         self._kept: list[Product] | None = None
         self.products = 0
 
@@ -173,19 +198,25 @@ class Curvature:
         Raises:
             RuntimeError: If the loss cannot be differentiated twice, and differences will not do.
         """
-        surface, given = self._surface, vector.detach().to(self._point)
+        surface, given = self._surface, vector.detach().to(self._surface.point)
         self.products += 1
         if surface.is_exact:
             try:
-                found = torch.zeros_like(given)
-                for product in self._products():
-                    found += product(given)
-                return found + surface.l2 * given
+                parts = list(surface.named(given).values())
+                joined = (_joined(product(parts)) for product in self._products())
+                found = functools.reduce(Tensor.add_, joined)
+                return found.add_(given, alpha=surface.l2) if surface.l2 else found
             except RuntimeError as error:
                 if surface.second == "exact" or self._kind != "hessian" or isinstance(error, torch.OutOfMemoryError):
                     raise
                 surface.is_exact = False
         return self._difference(given)
+
+    def dense(self) -> Float[Tensor, "parameter parameter"]:
+        """Return the whole matrix, made symmetric: a product for each parameter."""
+        columns = [self @ one for one in torch.eye(self.size, dtype=self._surface.point.dtype)]
+        matrix = torch.stack(columns)
+        return (matrix + matrix.T) / 2
 
     def _products(self) -> Iterator[Product]:
         """Yield the product of each chunk, weighted by its share of the examples."""
@@ -193,10 +224,10 @@ class Curvature:
             make = _hessian_product if self._kind == "hessian" else _gauss_newton_product
             with sdpa_kernel(SDPBackend.MATH):
                 found = (
-                    make(self._point, outputs, self._surface.losses, targets, share)
-                    for outputs, targets, share in self._surface.passes(self._point)
+                    make(list(self._leaves.values()), outputs, self._surface.losses, targets, share)
+                    for outputs, targets, share in self._surface._passes(self._leaves)
                 )
-                if self._surface.chunks > 1:
+                if not self._surface.is_kept:
                     yield from found
                     return
                 self._kept = list(found)
@@ -217,26 +248,70 @@ class Curvature:
         return (ahead - behind) / (2 * step)
 
 
-def _hessian_product(point: Tensor, outputs: Tensor, losses: PerExample, targets: Tensor, share: float) -> Product:
+def _hessian_product(leaves: Parts, outputs: Tensor, losses: PerExample, targets: Tensor, share: float) -> Product:
     """Return v -> share H v: the derivative of g'v, the graph of g kept."""
-    (gradient,) = torch.autograd.grad(losses(outputs, targets).mean() * share, point, create_graph=True)
-    return lambda vector: _turned(gradient, point, vector)
+    mean = losses(outputs, targets).mean() * share
+    gradient = torch.autograd.grad(mean, leaves, create_graph=True, allow_unused=True, materialize_grads=True)
+    _refuse_dead_ends(gradient)
+    return lambda parts: _turned(gradient, leaves, parts)
 
 
-def _gauss_newton_product(point: Tensor, outputs: Tensor, losses: PerExample, targets: Tensor, share: float) -> Product:
+def _gauss_newton_product(leaves: Parts, outputs: Tensor, losses: PerExample, targets: Tensor, share: float) -> Product:
     """Return v -> share J' H_out J v. J v is the derivative of u'J v with respect to u, which is any vector of outputs."""
     leaf = outputs.detach().requires_grad_()
-    (of_outputs,) = torch.autograd.grad(losses(leaf, targets).mean() * share, leaf, create_graph=True)
+    of_outputs = torch.autograd.grad(losses(leaf, targets).mean() * share, leaf, create_graph=True)
     dummy = torch.zeros_like(outputs, requires_grad=True)
-    turned = _turned(outputs, point, dummy, create_graph=True)
-    return lambda vector: _turned(outputs, point, _turned(of_outputs, leaf, _turned(turned, dummy, vector)))
+    turned = _turned([outputs], leaves, [dummy], create_graph=True)
+    _refuse_dead_ends(turned)
+
+    def product(parts: Parts) -> Parts:
+        moved = _turned(turned, [dummy], parts)
+        return _turned([outputs], leaves, _turned(of_outputs, [leaf], moved))
+
+    return product
 
 
-def _turned(value: Tensor, of: Tensor, vector: Tensor, *, create_graph: bool = False) -> Tensor:
-    """Return the transposed Jacobian of `value` times a vector; 0 where nothing depends on anything."""
-    if value.grad_fn is None:
-        return torch.zeros_like(of)
-    (found,) = torch.autograd.grad(
-        value, of, vector, retain_graph=True, create_graph=create_graph, allow_unused=True, materialize_grads=True
-    )
-    return found
+def _turned(values: Parts, of: Parts, vectors: Parts, *, create_graph: bool = False) -> Parts:
+    """Return the transposed Jacobian of `values` times vectors; 0 where nothing depends on anything."""
+    pairs = [(value, vector) for value, vector in zip(values, vectors, strict=True) if value.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(one) for one in of]
+    return torch.autograd.grad(
+        [value for value, _ in pairs], of, [vector for _, vector in pairs],
+        retain_graph=True, create_graph=create_graph, allow_unused=True, materialize_grads=True,
+    )  # fmt: skip
+
+
+def _refuse_dead_ends(gradient: Parts) -> None:
+    """Check that no layer's gradient is a function marked as `once_differentiable`: what passes it is lost, silently.
+
+    Raises:
+        RuntimeError: If there is one.
+    """
+    seen, ahead = set(), [one.grad_fn for one in gradient if one.grad_fn is not None]
+    while ahead:
+        node = ahead.pop()
+        if node not in seen:
+            seen.add(node)
+            if node.name() == "torch::autograd::Error":
+                raise RuntimeError("a layer of the model is once_differentiable: it has no second derivative.")
+            ahead += [one for one, _ in node.next_functions if one is not None]
+
+
+def _joined(parts: Parts) -> Float[Tensor, " parameter"]:
+    return torch.cat([one.reshape(-1) for one in parts])
+
+
+def _bytes_of_an_example(model: nn.Module, inputs: Tensor) -> tuple[float, float]:
+    """Return the bytes of the largest tensor, and of all tensors, that a backward pass keeps for one example."""
+    there_anyway = {one.untyped_storage().data_ptr() for one in (inputs, *model.parameters())}
+    some, sizes = inputs[:2], [0]
+
+    def note(saved: Tensor) -> Tensor:
+        if saved.untyped_storage().data_ptr() not in there_anyway:
+            sizes.append(saved.nbytes)
+        return saved.new_empty(0)  # instead of it: nothing is differentiated here
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
+        model(some)
+    return max(sizes) / len(some), sum(sizes) / len(some)
