@@ -123,7 +123,7 @@ def test_additive_noise_adds_its_trace_to_numerator_and_denominator():
 
 
 def test_intervals_cover_as_often_as_they_say():
-    """Of 1,000 studies of 32 batches, as of T7: binomial standard error 0.7%; skewness costs Student's t up to 2%."""
+    """Of 1,000 studies of 32 batches, as of T7: binomial standard error 0.7%. The skewed ratio of means covers 92%."""
     draw, hits = np.random.default_rng(0), np.zeros(2)
     for _ in range(1000):
         batches = draw.permuted(np.tile(CURVATURES, (32, 1)), axis=1)[:, :2].mean(1)

@@ -50,7 +50,11 @@ class BatchCurvatures:
         return Estimate(value, low, high, level, len(ratios), UNIT, method, self._named(MEAN_OF_RATIOS))
 
     def ratio_of_means(self, level: float = 0.95) -> Estimate:
-        """Return E[g'Hg] / E[|g|^2], with Fieller's interval over batches; its bias is of order 1 / batches."""
+        """Return E[g'Hg] / E[|g|^2], with Fieller's interval over batches; its bias is of order 1 / batches.
+
+        Where few batches carry most of E[g'Hg] the interval is too narrow: for losses a_i w^2 / 2, a from 0.5
+        to 9, in pairs, 95% intervals over 32 batches cover 92%.
+        """
         if reason := self._missing():
             return self._without(reason, RATIO_OF_MEANS, level)
         count, value = len(self.curvature), float(self.curvature.mean() / self.squared_norm.mean())

@@ -75,9 +75,7 @@ def keskar_sharpness(
         )
     if starts > 1 and generator is None:
         raise ValueError(f"`keskar_sharpness(starts={starts})`: random starts need a `generator`.")
-    coordinates = (
-        surface.point if directions is None else torch.linalg.lstsq(directions, surface.point[:, None])[0][:, 0]
-    )
+    coordinates = surface.point if directions is None else _coordinates(directions, surface.point)
     box = _Box(surface, epsilon * (coordinates.abs() + offset), directions)
     size = len(coordinates)
     centre = box.at(np.zeros(size))[0]
@@ -99,7 +97,7 @@ def random_directions(
     The source says that columns are random, and no more. Columns of unit length would make the box smaller by the
     root of the number n of parameters, and the rise, to first order, n/100 times smaller than in the full space;
     published ones are 1 to 37 times smaller. As they are it is the root of n over 100 times.
-    Memory: parameters x directions numbers.
+    Memory: parameters x directions numbers, and in `keskar_sharpness` for a while three times as much.
 
     Source: Keskar et al. (2016), arXiv:1609.04836, Section 2.2.2; the distribution is ours.
 
@@ -110,6 +108,12 @@ def random_directions(
     """
     shape = (surface.size, min(count, surface.size))
     return torch.randn(shape, generator=generator, dtype=surface.point.dtype).to(surface.point)
+
+
+def _coordinates(directions: Tensor, point: Tensor) -> Tensor:
+    """Return A+ w. In double precision: as many directions as parameters make A nearly singular."""
+    solution, *_ = torch.linalg.lstsq(directions.double(), point.double()[:, None])
+    return solution[:, 0].to(point)
 
 
 class _InfiniteLoss(Exception):
