@@ -42,8 +42,10 @@ def measured_steps(per_decade: int) -> frozenset[int]:
     Two grids of looks share few steps unless one density divides the other, and runs are looked at on one grid alone.
 
     Args:
-        per_decade: Measurements per factor of ten in steps, at least 1.
+        per_decade: Measurements per factor of ten in steps; 0 for none.
     """
+    if not per_decade:
+        return frozenset()
     looks = look_steps()
     wanted = (step for step in look_steps(min(per_decade, LOOKS_PER_DECADE)) if step <= looks[-1])
     return frozenset(looks[bisect.bisect_left(looks, step)] for step in wanted)
@@ -78,7 +80,7 @@ class Measurement(ABC):
     @property
     @abstractmethod
     def looks_per_decade(self) -> int:
-        """Return how often to measure, in looks per factor of ten in steps."""
+        """Return how often to measure, in looks per factor of ten in steps; 0 where only the end counts."""
 
     @property
     def at_the_end(self) -> bool:
