@@ -28,6 +28,8 @@ class Bed:
         copies: How often each training example is repeated.
         classes: Only the first so many classes; 0 for all.
         random_labels: Share of the training labels that are drawn anew, uniformly, by a fixed order.
+        bias: Whether a linear model has one; a network always has.
+        start: What the usual initial parameters are multiplied by; at 0 a linear model starts at the origin.
     """
 
     data: str = "mnist"
@@ -42,6 +44,8 @@ class Bed:
     copies: int = 1
     classes: int = 0
     random_labels: float = 0.0
+    bias: bool = True
+    start: float = 1.0
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,7 +38,9 @@ def build(bed: Bed) -> Task:
     inputs = data.train.inputs[0].numel()
     task = Task(
         name=bed.name,
-        model=partial(network, (inputs, *bed.hidden, classes), bed.activation, bed.norm),
+        model=partial(
+            network, (inputs, *bed.hidden, classes), bed.activation, bed.norm, bias=bed.bias, start=bed.start
+        ),
         train=_repeated(data.train, bed, classes),
         validation=data.validation,
         test=data.test,
@@ -47,16 +50,34 @@ def build(bed: Bed) -> Task:
     return task.from_source(partial(build, bed))
 
 
-def network(sizes: tuple[int, ...], activation: str, norm: str) -> nn.Module:
+def network(
+    sizes: tuple[int, ...], activation: str, norm: str, *, bias: bool = True, start: float = 1.0
+) -> nn.Module:  # fmt: skip
     """Return a multilayer perceptron; see `Bed` for the words.
 
     Raises:
-        ValueError: If `activation` or `norm` is unknown.
+        ValueError: If `activation` or `norm` is unknown, or a network with hidden layers is to have no bias.
+    """
+    model = _layers(sizes, activation, norm, bias=bias)
+    if start != 1.0:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(start)
+    return model
+
+
+def _layers(sizes: tuple[int, ...], activation: str, norm: str, *, bias: bool) -> nn.Module:
+    """Return the network as PyTorch starts it.
+
+    Raises:
+        ValueError: If `activation` or `norm` is unknown, or a network with hidden layers is to have no bias.
     """
     if activation not in ACTIVATIONS or not (norm in {"none", "batch"} or norm.startswith("ghost-")):
         raise ValueError(f"`Bed(activation={activation!r}, norm={norm!r})`: unknown. See `critbatch.bed.Bed`.")
     if len(sizes) == 2:
-        return linear(*sizes)
+        return linear(*sizes, bias=bias)
+    if not bias:
+        raise ValueError("`Bed(bias=False)`: only a linear model, `hidden=()`, can be without. Leave it at True.")
     if not norm.startswith("ghost-"):
         return mlp(sizes, ACTIVATIONS[activation], batch_norm=norm == "batch")
     ghost = int(norm.removeprefix("ghost-"))
@@ -70,7 +91,8 @@ def smoothed_cross_entropy(outputs: Tensor, targets: Tensor, smoothing: float) -
 
 def one_hot_squared_error(outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Return the squared error of each example to its one-hot label."""
-    wanted = functional.one_hot(targets, outputs.shape[-1]).to(outputs.dtype)
+    classes = torch.arange(outputs.shape[-1], device=targets.device)
+    wanted = (targets[:, None] == classes).to(outputs.dtype)  # torch's one_hot looks at the data and cannot be compiled
     return squared_error(outputs, wanted * (1 - smoothing) + smoothing / outputs.shape[-1])
 
 
@@ -110,11 +132,20 @@ def _kept(part: Examples, classes: int) -> Examples:
     return Examples(part.inputs[chosen], part.targets[chosen])
 
 
+def relabelled(count: int, share: float) -> Int[Tensor, " relabelled"]:
+    """Return which of `count` distinct training examples have their labels drawn anew in a bed with `random_labels`.
+
+    Args:
+        count: Training examples, without copies.
+        share: Of them.
+    """
+    return torch.randperm(count, generator=generator(0, "which labels"))[: round(share * count)]
+
+
 def _repeated(part: Examples, bed: Bed, classes: int) -> Examples:
     targets = part.targets.clone()
     if bed.random_labels:
-        chosen = torch.randperm(len(targets), generator=generator(0, "which labels"))
-        chosen = chosen[: round(bed.random_labels * len(targets))]
+        chosen = relabelled(len(targets), bed.random_labels)
         targets[chosen] = torch.randint(classes, (len(chosen),), generator=generator(0, "random labels"))
     times = (bed.copies,) + (1,) * (part.inputs.dim() - 1)
     return Examples(part.inputs.repeat(times), targets.repeat(bed.copies))
