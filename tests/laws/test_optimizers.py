@@ -23,11 +23,15 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "proximal": [{}, {"inner_steps": 1}, {"inner_steps": 4, "strength": 2.0, "clip_norm": 0.5}, {"strength": 0.0}],
     "block_sequential": [{}, {"blocks": 1}, {"blocks": 3}, {"blocks": 5, "clip_norm": 0.5}],
     "gradient_penalty": [{}, {"strength": 0.0}, {"strength": 2.0, "length": 0.5, "clip_norm": 0.5}],
+    "block_gradient_penalty": [
+        {}, {"blocks": 1, "strength": 0.0}, {"blocks": 3, "strength": 2.0, "length": 0.5, "most": 0.5, "clip_norm": 0.5},
+    ],
 }  # fmt: skip
 # A hyperparameter of each rule with two values that are hard to tell apart
 NEARLY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "proximal": ({"strength": 0.1}, {"strength": 0.10001}), "block_sequential": ({"blocks": 2}, {"blocks": 3}),
     "gradient_penalty": ({"strength": 0.01}, {"strength": 0.010001}),
+    "block_gradient_penalty": ({"strength": 0.01, "most": 0.1}, {"strength": 0.010001, "most": 0.1}),
 }  # fmt: skip
 EVERY = [(name, options) for name in catalog.names("optimizers") for options in VARIANTS.get(name, [{}])]
 

@@ -118,7 +118,7 @@ def _curve(track: Track, places: np.ndarray, facts: TaskFacts) -> np.ndarray:
 
 def made_up_ratio(world: World, generator: np.random.Generator) -> Imagined:
     """Return what runs would record where the ratio decides, or where a factor of 4 costs two points."""
-    noise = 0.05 if world == "silent" else 0.002
+    noise = 0.015 if world == "silent" else 0.002
     of_seed = generator.normal(size=64)
 
     def values(arm: str, run: Run, looks: np.ndarray) -> Mapping[str, np.ndarray | float]:
