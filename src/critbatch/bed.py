@@ -29,6 +29,7 @@ class Bed:
         classes: Only the first so many classes; 0 for all.
         random_labels: Share of the training labels that are drawn anew, uniformly, by a fixed order.
         bias: Whether a linear model has one; a network always has.
+        draw: Which fixed stratified order the training examples are the first of; 0 for the usual one.
         start: What the usual initial parameters are multiplied by; at 0 a linear model starts at the origin.
     """
 
@@ -46,6 +47,7 @@ class Bed:
     random_labels: float = 0.0
     bias: bool = True
     start: float = 1.0
+    draw: int = 0
 
     @property
     def name(self) -> str:

@@ -123,7 +123,7 @@ def _data(bed: Bed) -> Splits:
         data = Splits(*(_kept(part, bed.classes) for part in (data.train, data.validation, data.test)))
     if bed.train > len(data.train):
         raise ValueError(f"`Bed(data={bed.data!r}, train={bed.train})`: there are {len(data.train)} training examples.")
-    first = stratified(data.train.targets, (len(data.train),), generator(0, "bed"))[0][: bed.train]
+    first = stratified(data.train.targets, (len(data.train),), generator(bed.draw, "bed"))[0][: bed.train]
     return Splits(Examples(data.train.inputs[first], data.train.targets[first]), data.validation, data.test)
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from ..data import Examples
 from ..measurement import Measurement, Snapshot
 from ..minima.evidence import MOST_PARAMETERS, laplace_evidence
 from ..minima.surface import Surface
-from ..objective import LOSSES
+from ..objective import LOSSES, PerExample
 
 
 @final
@@ -65,12 +66,22 @@ class BayesianEvidence(Measurement):
         data = Examples(snapshot.inputs, snapshot.targets).to(snapshot.inputs.device, torch.float64)
         l2 = task.l2 or self.precision / len(data)
         surface = Surface(model, task.losses, data.inputs, data.targets, l2=l2)
-        classes = {LOSSES["cross_entropy"]: surface.outputs().shape[-1], LOSSES["binary_cross_entropy"]: 2}
-        found = laplace_evidence(surface, classes=classes.get(task.losses, 1))
+        outputs = surface.outputs()
+        classes = _classes(task.losses, outputs, data.targets)
+        found = laplace_evidence(surface, classes=classes or 1)
         return {
             "evidence_cost": found.cost,
             "evidence_occam": found.occam,
-            "log_evidence_ratio": found.ratio if task.losses in classes else math.nan,
+            "log_evidence_ratio": found.ratio if classes else math.nan,
             "evidence_unfinished": found.unfinished,
             "evidence_clamped": float(found.clamped),
         }
+
+
+def _classes(losses: PerExample, outputs: Tensor, targets: Tensor) -> int | None:
+    """Return the number of classes if the loss is a cross-entropy, by name or by what it makes of some examples."""
+    known = {LOSSES["cross_entropy"]: outputs.shape[-1], LOSSES["binary_cross_entropy"]: 2}
+    if losses in known or outputs.dim() != 2 or targets.dim() != 1 or targets.is_floating_point():
+        return known.get(losses)
+    same = torch.allclose(losses(outputs[:8], targets[:8]), LOSSES["cross_entropy"](outputs[:8], targets[:8]))
+    return outputs.shape[-1] if same else None
