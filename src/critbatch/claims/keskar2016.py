@@ -1,6 +1,6 @@
 """Keskar et al. (2016): large batches end in sharp minima, which generalize worse."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import final
 
 import numpy as np
@@ -230,7 +230,7 @@ class LargeBatchMinimaAreSharper(Claim):
             log = 1 + more * arm.endswith("large")
             cases = ("full,0.001", "full,0.0005", "random,0.001", "random,0.0005")
             found = {f"keskar_sharpness[{case}]": 10 ** (log + noise * generator.normal()) for case in cases}
-            return found | {"train_loss": 0.01, "test_accuracy": 0.9}
+            return {**found, "train_loss": 0.01, "test_accuracy": 0.9}
 
         return values
 
@@ -320,7 +320,7 @@ class LineIsSharperAtTheLargeEnd(Claim):
             }
             both_widths = {f"{name}[{end}]": width for name in ("line_outward", "line_width", "filter_width")
                            for end, width in (("other", other), ("here", here))}  # fmt: skip
-            return losses | both_widths | {"line_width_is_cut": 0.0, "train_loss": 0.01}
+            return {**losses, **both_widths, "line_width_is_cut": 0.0, "train_loss": 0.01}
 
         return values
 
@@ -329,7 +329,7 @@ def _widths(exhibit: Exhibit, arm: str, name: str = "line_outward") -> np.ndarra
     return log_ratios(*(by_seed(exhibit, arm, last(f"{name}[{end}]")) for end in ("other", "here")))
 
 
-def _curves(exhibit: Exhibit) -> Sequence[Line]:
+def _curves(exhibit: Exhibit) -> tuple[Line, ...]:
     names = {"line": "small batch to large batch", "control": "small batch to small batch"}
     found = []
     for arm, name in names.items():

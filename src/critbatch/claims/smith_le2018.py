@@ -164,7 +164,7 @@ def _made_up(world: World, generator: np.random.Generator, place) -> Imagined:
     return values
 
 
-Curve = tuple[Sequence[int], np.ndarray]  # batch sizes, and the metric there, shape (seed, batch size)
+Curve = tuple[list[int], np.ndarray]  # batch sizes, and the metric there, shape (seed, batch size)
 
 
 def is_resolved(curve: Curve) -> bool:
@@ -189,7 +189,9 @@ def best_sizes(curve: Curve, weights: np.ndarray) -> np.ndarray:
     return valley(np.log2(sizes), means.max(1, keepdims=True) - means, width=BLUR).position
 
 
-def proportional(name: str, curves: Mapping[float, Curve], *, definition: str) -> tuple[Part, list[str]]:
+def proportional(
+    name: str, curves: Mapping[float, Curve] | Mapping[int, Curve], *, definition: str
+) -> tuple[Part, list[str]]:
     """Return the test of "in proportion": the interval of the log-log slope contains 1 and excludes 0; and the places.
 
     Only where the best batch size lies inside of what was tried, and surely so, is it known. The interval is of a

@@ -22,6 +22,7 @@ from .two_regimes import by_seed
 
 EPOCHS = {"full": 30, "smoke": 4}
 FACTORS = (0.25, 1.0, 4.0)
+SLOW = (1, 8)  # by which the best rate is divided; from 1, which decides, four times as much may not be stable
 SHOWN = 12  # places on a training curve
 TINY = 1e-12  # below any loss that is told apart from 0
 POLICY = "the best at batch size 64 on validation, then in proportion to the batch size"
@@ -47,38 +48,44 @@ def ratio_arms(exhibit: Exhibit) -> dict[str, Plan]:
     found = {}
     for factor in FACTORS:
         scaled = min(max(1, round(size * factor)), facts.train_size or size)
-        found[arm_of(factor)] = runs(
-            facts, batch_sizes=[scaled], rates=[rate * scaled / size], seeds=seeds(scale), budget=common_budget(scale)
-        )
+        for slow in SLOW:
+            found[arm_of(factor, slow)] = runs(
+                facts, batch_sizes=[scaled], rates=[rate / slow * scaled / size], seeds=seeds(scale),
+                budget=common_budget(scale),
+            )  # fmt: skip
     return found
 
 
-def arm_of(factor: float) -> str:
-    """Return the name of a factor's arm."""
-    return f"times {factor:g}"
+def arm_of(factor: float, slow: int = 1) -> str:
+    """Return the name of the arm of a factor, at the best rate or a part of it."""
+    return f"times {factor:g}" + (f", rate / {slow}" if slow > 1 else "")
 
 
-def ends_by_factor(exhibit: Exhibit, quantity: str) -> dict[float, BySeed]:
-    """Return a quantity at the end of the epochs that count, by factor and seed."""
-    read = at("epochs", EPOCHS[exhibit.scale], quantity, exhibit.facts["main"])
-    return {factor: by_seed(exhibit, arm_of(factor), read) for factor in FACTORS}
+def same_ends(exhibit: Exhibit) -> list[Part]:
+    """Return the tests of "the test metric is the same at every factor": at the best rate, and far below it, reported."""
+    return [_same_end(exhibit, slow) for slow in SLOW]
 
 
-def same_end(exhibit: Exhibit) -> Part:
-    """Return the test of "the test metric is the same at every factor"."""
+def _same_end(exhibit: Exhibit, slow: int) -> Part:
     facts = exhibit.facts["main"]
-    tests = ends_by_factor(exhibit, f"test_{facts.metric}")
+    read = at("epochs", EPOCHS[exhibit.scale], f"test_{facts.metric}", facts)
+    tests: dict[float, BySeed] = {factor: by_seed(exhibit, arm_of(factor, slow), read) for factor in FACTORS}
     apart = [turned(facts) * differences(tests[1.0], tests[factor]) for factor in FACTORS if factor != 1.0]
     margin = metric_margin(facts, np.array(list(tests[1.0].values())))
     return all_equal(
-        "with the same ratio it tests the same", apart, margin=margin, unit=f"test {facts.metric}",
+        "with the same ratio it tests the same" + (f", at the best rate / {slow}" if slow > 1 else ""), apart,
+        margin=margin, unit=f"test {facts.metric}", counts=slow == 1,
         definition=f"test {facts.metric} at factor 1 less that at factor 1/4 or 4",
     )  # fmt: skip
 
 
-def same_curves(exhibit: Exhibit, factor: float) -> Part:
-    """Return the test of "training curves of one seed differ less between the factors than those of two seeds do"."""
-    middle, scaled = by_curves(exhibit, 1.0), by_curves(exhibit, factor)
+def same_curves(exhibit: Exhibit) -> list[Part]:
+    """Return the tests of "training curves of one seed differ less between two factors than those of two seeds do"."""
+    return [_same_curve(exhibit, factor, slow) for slow in SLOW for factor in FACTORS if factor != 1.0]
+
+
+def _same_curve(exhibit: Exhibit, factor: float, slow: int) -> Part:
+    middle, scaled = by_curves(exhibit, 1.0, slow), by_curves(exhibit, factor, slow)
     leads = [
         np.mean([np.abs(other - own).mean() for one, other in middle.items() if one != seed])
         - np.abs(scaled[seed] - own).mean()
@@ -86,16 +93,18 @@ def same_curves(exhibit: Exhibit, factor: float) -> Part:
         if seed in scaled and len(middle) > 1
     ]
     return direction(
-        f"at factor {factor:g} the training curve is nearer than another seed's", np.array(leads), unit="ln loss",
+        f"at factor {factor:g} the training curve is nearer than another seed's"
+        + (f", at the best rate / {slow}" if slow > 1 else ""),
+        np.array(leads), unit="ln loss", counts=slow == 1,
         definition="mean distance of the log training loss from other seeds' at factor 1, less that from the seed's own there",
     )  # fmt: skip
 
 
-def by_curves(exhibit: Exhibit, factor: float) -> dict[int, np.ndarray]:
+def by_curves(exhibit: Exhibit, factor: float, slow: int = 1) -> dict[int, np.ndarray]:
     """Return log training losses at places a constant ratio of epochs apart, by seed; none of runs that diverged."""
-    if arm_of(factor) not in exhibit.arms:
+    if arm_of(factor, slow) not in exhibit.arms:
         return {}
-    grid = arm_grid(exhibit, arm_of(factor))
+    grid = arm_grid(exhibit, arm_of(factor, slow))
     places = places_of(exhibit.scale)
     found = {}
     for rates in grid.tracks.values():
@@ -122,7 +131,7 @@ def made_up_ratio(world: World, generator: np.random.Generator) -> Imagined:
     of_seed = generator.normal(size=64)
 
     def values(arm: str, run: Run, looks: np.ndarray) -> Mapping[str, np.ndarray | float]:
-        lost = 0.02 if world == "false" and arm == arm_of(4.0) else 0.0
+        lost = 0.02 if world == "false" and arm.startswith(arm_of(4.0)) else 0.0
         if arm == "tuning":
             lost = 0.003 * np.log2(run.learning_rate / 0.5) ** 2
         test = 0.91 - lost + noise * (of_seed[run.seed] + generator.normal())
