@@ -23,6 +23,7 @@ from critbatch.finding import (
     Recommendation,
     Regime,
     RuleTest,
+    SolutionPoint,
     TargetFit,
     TaskFacts,
     TuningCurve,
@@ -186,6 +187,19 @@ def readings() -> dict[str, tuple[Reading, ...]]:
     }
 
 
+def solutions() -> tuple[SolutionPoint, ...]:
+    """Return what solutions look like at each batch size; one number is missing."""
+    measures = (("Metric 2.1", "sharpness", False), ("adaptive sharpness", "sharpness", True), ("width", "width", False),
+                ("directions", "noise", False), ("training loss there", "loss", True))  # fmt: skip
+    return tuple(
+        SolutionPoint(
+            size, best_rate(size), name, about, invariant,
+            missing("no run has a value above 0") if size == 1 and about == "width" else estimate(2 + k + 0.1 * size, 0.2),
+        )
+        for k, (name, about, invariant) in enumerate(measures) for size in SIZES
+    )  # fmt: skip
+
+
 def noise(count: int = 12) -> tuple[NoisePoint, ...]:
     """Return the noise scale along training; the first and the last look are not determined."""
     points = []
@@ -279,7 +293,7 @@ def full() -> Finding:
             "After 400 updates batch size 64 wins; after 1 epoch batch size 4 wins: the answer depends on the budget.",
             "After 1 second batch size 256 wins.",
         ),
-        fit=fit(), noise_scale=noise(), learning_rate_rule=rule(), recommendation=recommendation(),
+        solutions=solutions(), fit=fit(), noise_scale=noise(), learning_rate_rule=rule(), recommendation=recommendation(),
         recommendation_reason=None, claims=claims(),
         cells=tuple(cell(b, rate) for b in SIZES for rate in rates(b)),
         curves=tuple(point for b in SIZES for point in curve(b)),
@@ -371,4 +385,5 @@ def hostile() -> Finding:
         claims=({"id": text, "statement": text, "source": text, "outcome": text, "effect": None, "reason": text},),
         cells=(Cell(8, 0.1, 1, 0, 0, 0, 0, none, none, False, True), Cell(9, 0.2, 1, 0, 0, 0, 1, odd, odd, True, True)),
         curves=(CurvePoint(8, 0.1, 1, 0.1, 8.0, 0.1, 0.5, 0.5, None, None),), warnings=(text,),
+        solutions=(SolutionPoint(8, 0.1, text, "width", True, none), SolutionPoint(9, 0.1, text, "noise", False, odd)),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """The design of a sweep: which batch sizes, learning rates and seeds, for how long; and what to try next."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -7,6 +8,11 @@ from typing import Any, final
 from .analysis.choice import Choice, extension
 from .budget import Budget
 from .measurement import Measurement
+from .measurements.adaptive_sharpness import AdaptiveSharpness
+from .measurements.curvature import LossCurvature
+from .measurements.keskar_sharpness import KeskarSharpness
+from .measurements.noise_covariance import NoiseCovariance
+from .measurements.solution_line import SolutionLine
 from .optimizer import Optimizer
 from .plan import Plan, describe, sweep
 from .sampling import Sampling
@@ -19,6 +25,11 @@ DTYPES = ("float32", "float64")
 MOST_EXTENSIONS = 3
 EXTENSION = 2
 LARGEST_DEFAULT = 8192
+LINE_FROM = 16  # examples in a batch: the smallest from which a line is drawn
+END_MEASUREMENTS: tuple[Measurement, ...] = (
+    KeskarSharpness(epsilons=(1e-3,), per_decade=0), LossCurvature(trace_products=4, per_decade=0),
+    AdaptiveSharpness(per_decade=0), NoiseCovariance(examples=1000, per_decade=0),
+)  # fmt: skip
 
 
 @final
@@ -34,6 +45,7 @@ class Design:
         budget: Of every run.
         learning_rates: One list for all batch sizes, or empty: search.
         micro_batch_size: Examples per forward pass, or None for whole batches.
+        minima: Whether to look at the solutions as well: sharpness, width, noise.
     """
 
     batch_sizes: tuple[int, ...]
@@ -46,6 +58,7 @@ class Design:
     fresh_seeds: tuple[int, ...] = ()
     micro_batch_size: int | None = None
     dtype: str = "float32"
+    minima: bool = False
 
     def check(self, task: Task) -> None:
         """Do nothing if the design can be carried out on `task`.
@@ -86,10 +99,29 @@ class Design:
         """Return the runs of one cell again, with measurements."""
         return self._sweep(task, [rate], self.seeds, (size,), measurements)
 
+    def ends(self, task: Task, rates: dict[int, float]) -> Plan:
+        """Return the best learning rate of each batch size again, its solutions measured: sharpness, noise, and width.
+
+        The width is along the line from the solution of the smallest batch size of 16 or more, which is trained anew, to
+        that of each larger one; not where the budget does not say how many epochs the former takes.
+        """
+        small = min((size for size in rates if size >= LINE_FROM), default=max(rates))
+        steps = self.budget.most_steps(small, len(task.train))
+        plans = []
+        for size, rate in rates.items():
+            measured = END_MEASUREMENTS
+            if size > small and math.isfinite(steps):
+                epochs = max(1, round(steps * small / len(task.train)))
+                measured += (SolutionLine(small, rates[small], epochs, self.optimizer, directions=2),)
+            plans.append(self.measured(task, size, rate, measured))
+        return Plan(tuple(run for plan in plans for run in plan.runs))
+
     def size(self) -> tuple[int, int]:
         """Return how many runs the design needs, and how many at most if every bracket has to be extended."""
         cells = len(self.learning_rates) or len(GRID_POWERS)
-        runs = len(self.batch_sizes) * (len(self.seeds) * cells + len(self.fresh_seeds)) + len(self.seeds)
+        runs = len(self.batch_sizes) * (len(self.seeds) * (cells + self.minima) + len(self.fresh_seeds)) + len(
+            self.seeds
+        )
         if self.learning_rates:
             return runs, runs
         shared = sum(power % 2 == 0 for power in GRID_POWERS)  # pilot rates that are in the grid too

@@ -176,6 +176,26 @@ class NoisePoint:
 
 @final
 @dataclass(frozen=True)
+class SolutionPoint:
+    """One number of the solutions that training ends in at one batch size, at its best learning rate.
+
+    Attributes:
+        measure: What was measured, in words.
+        about: sharpness, width, noise, or the training loss, at which sharpness should be equal to be compared.
+        invariant: Whether rescaling layers, which leaves the function alone, leaves the number alone.
+        value: Geometric mean over seeds.
+    """
+
+    batch_size: int
+    learning_rate: float
+    measure: str
+    about: Literal["sharpness", "width", "noise", "loss"]
+    invariant: bool
+    value: Estimate
+
+
+@final
+@dataclass(frozen=True)
 class RatePoint:
     """The best learning rate of one batch size, and all rates that are not told apart from it."""
 
@@ -340,6 +360,7 @@ class Finding:
     pareto: tuple[ParetoPoint, ...] = ()
     time_optimal: Estimate | None = None
     next_runs: tuple[str, ...] = ()
+    solutions: tuple[SolutionPoint, ...] = ()
 
 
 def to_json(value: Any) -> Any:

@@ -212,6 +212,8 @@ def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
     if chosen:
         middle = min(chosen, key=lambda size: abs(math.log(size) - math.log(len(task.train)) / 2))
         progress.run("gradient noise", design.measured(task, middle, chosen[middle], (NoiseMoments(),)))
+        if design.minima:
+            progress.run("solutions", design.ends(task, chosen))
         if design.fresh_seeds:
             progress.run("fresh seeds", design.confirmed(task, chosen))
 

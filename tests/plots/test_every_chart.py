@@ -45,7 +45,16 @@ def inline_rows(specification: Any) -> list[int]:
 
 
 def test_there_is_a_chart_for_each_part_of_the_report():
-    assert NAMES == ["budgets", "curves", "grid", "learning_rate", "noise_scale", "pareto", "steps_to_target"]
+    assert NAMES == [
+        "budgets",
+        "curves",
+        "grid",
+        "learning_rate",
+        "noise_scale",
+        "pareto",
+        "solutions",
+        "steps_to_target",
+    ]
 
 
 def test_it_draws_or_says_why_not(plot, result):

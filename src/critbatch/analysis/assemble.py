@@ -20,6 +20,7 @@ from .noise_along import noise_along
 from .pareto import pareto, step_seconds, time_optimal
 from .rates import learning_rate_rule
 from .readings import readings
+from .solutions import solutions
 from .target_choice import with_target
 from .target_curve import fit_curve
 from .targets import targets
@@ -101,6 +102,7 @@ def assemble(
         joint_fit=joint,
         pareto=pareto(rows, step_seconds(arranged)),
         time_optimal=time_optimal(arranged, fit),
+        solutions=solutions(evidence),
     )
 
 

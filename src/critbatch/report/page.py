@@ -27,6 +27,7 @@ from ..plots import (
     number,
     pareto,
     sentence,
+    solutions,
     steps_to_target,
 )
 from . import evidence, facts, tables
@@ -34,12 +35,12 @@ from .figures import block, figure, specifications
 
 FIGURES = {
     "budgets": budgets, "curves": curves, "steps": steps_to_target, "rates": learning_rate, "grid": grid,
-    "noise": noise_scale, "pareto": pareto,
+    "noise": noise_scale, "solutions": solutions, "pareto": pareto,
 }  # fmt: skip
 OF_LOGS = ("steps", "rates")  # what a log without budgets and seconds can show
 SHORT = {
     "budgets": "Budgets", "curves": "Curves", "steps": "Steps to target", "rates": "Learning rates", "grid": "Grid",
-    "noise": "Noise scale", "pareto": "Pareto",
+    "noise": "Noise scale", "solutions": "Solutions", "pareto": "Pareto",
 }  # fmt: skip
 _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -52,6 +53,7 @@ def render(result: dict[str, Any]) -> str:
         clean.get("critical_batch_sizes") or clean.get("fit")
     )
     names = OF_LOGS if is_log and not clean.get("budgets") else tuple(FIGURES)
+    names = [name for name in names if name != "solutions" or clean.get("solutions")]
     figures = [figure(name, FIGURES[name], clean) for name in names]
     return _environment().get_template("page.html.j2").render(
         result=clean, task=clean.get("task") or {}, facts=facts, evidence=evidence, figures=figures, short=SHORT,
