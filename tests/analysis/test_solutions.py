@@ -19,7 +19,7 @@ from critbatch.tasks.digits import task as digits
 from tests.problems import blob_task
 
 
-def test_nothing_where_nothing_was_measured():
+def test_nothing_where_nothing_was_measured(tmp_path):
     result = run(
         blob_task(), batch_sizes=[8], learning_rates=[0.1], seeds=1, confirm=False, budget=Epochs(1), progress=False
     )
@@ -69,7 +69,7 @@ def test_solutions_are_counted_as_runs():
     assert design(minima=True).size()[0] - design().size()[0] == 3 * 2
 
 
-def test_a_value_of_zero_is_not_averaged_but_told():
+def test_a_value_of_zero_is_not_averaged_but_told(tmp_path):
     result = run(
         blob_task(),
         batch_sizes=[8],
