@@ -80,3 +80,24 @@ def test_facts_known_beforehand_are_those_of_the_task():
         known, real = bed.facts(), task_facts(build(bed), None)
         for name in ("name", "train_size", "test_size", "validation_size", "metric", "better", "selection_split"):
             assert getattr(known, name) == getattr(real, name), name
+
+
+def test_a_linear_model_can_be_without_bias_and_start_at_the_origin():
+    model = built(hidden=(), bias=False, start=0.0).initialise(0)
+    (weights,) = model.parameters()
+    assert weights.shape == (10, 64)
+    assert not weights.any()
+
+
+def test_the_start_is_the_usual_one_times_a_number_and_examples_stay():
+    usual, half = built(), built(start=0.5)
+    for one, other in zip(usual.initialise(3).parameters(), half.initialise(3).parameters(), strict=True):
+        assert torch.equal(one * 0.5, other)
+    assert torch.equal(usual.train.inputs, half.train.inputs)
+
+
+def test_new_fields_leave_names_as_they_were_and_a_network_keeps_its_bias():
+    assert dataclasses.replace(DIGITS).name == "digits-512 16"
+    assert dataclasses.replace(DIGITS, hidden=(), bias=False, start=0.0).name == "digits-512 linear bias-False start-0"
+    with pytest.raises(ValueError, match="only a linear model"):
+        network((8, 4, 2), "relu", "none", bias=False)

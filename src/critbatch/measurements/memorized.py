@@ -38,7 +38,7 @@ class Memorized(Measurement):
         per_decade: Looks per factor of ten in steps; the last look of a run besides.
     """
 
-    random_labels: float = 0.0
+    random_labels: float = 0.25
     per_decade: int = 12
 
     def __post_init__(self) -> None:
