@@ -48,10 +48,11 @@ class RescaledSharpness(Measurement):
     examples: int = 1000
 
     def __post_init__(self) -> None:
-        if self.examples < 1 or not self.alphas or not all(0 < one < math.inf for one in self.alphas):
+        names = {f"{one:g}" for one in self.alphas if 0 < one < math.inf}
+        if self.examples < 1 or not names or len(names) < len(self.alphas):
             raise ValueError(
-                f"`RescaledSharpness(alphas={self.alphas}, examples={self.examples})`: give factors above 0 and at least "
-                "1 example."
+                f"`RescaledSharpness(alphas={self.alphas}, examples={self.examples})`: give factors above 0 that differ, "
+                "and at least 1 example."
             )
 
     @property
