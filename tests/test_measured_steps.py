@@ -7,6 +7,7 @@ import torch
 from critbatch.budgets.steps import Steps
 from critbatch.engine.sequential import train_run
 from critbatch.measurement import look_steps, measured_steps
+from critbatch.measurements.distance import DistanceFromStart
 from critbatch.measurements.noise_moments import NoiseMoments
 from tests.problems import blob_task, run_of
 
@@ -26,3 +27,13 @@ def test_a_run_measures_evenly_over_its_decades():
     records = train_run(task, run, torch.device("cpu")).records
     steps = records.filter(records["quantity"] == "gradient_squared_norm")["step"].to_numpy()
     assert np.diff(np.log(steps[steps >= 5])).max() <= np.log(10) / 6 * 1.3
+
+
+def test_what_counts_at_the_end_alone_is_measured_once_there():
+    assert measured_steps(0) == frozenset()
+    task = blob_task()
+    run = run_of(task, budget=Steps(37), measurements=(DistanceFromStart(per_decade=0),))
+    records = train_run(task, run, torch.device("cpu")).records
+    rows = records.filter(records["quantity"] == "distance_from_start")
+    assert rows["step"].to_list() == [37]
+    assert rows["value"][0] > 0

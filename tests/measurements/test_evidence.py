@@ -1,10 +1,12 @@
 """The evidence at a snapshot: logistic regression beside its dense twin, which prior, which losses, no trace in training."""
 
+import functools
 import math
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from critbatch.budgets.steps import Steps
 from critbatch.engine.sequential import train_run
@@ -81,3 +83,19 @@ def test_measuring_leaves_training_alone():
 def test_a_prior_that_is_none_is_refused(precision):
     with pytest.raises(ValueError, match="must be above 0 and finite"):
         BayesianEvidence(precision=precision)
+
+
+def test_a_cross_entropy_that_is_wrapped_is_told_by_what_it_makes_of_examples():
+    def smoothed(outputs, targets, smoothing):
+        return functional.cross_entropy(outputs, targets, reduction="none", label_smoothing=smoothing)
+
+    plain, wrapped, other = (
+        ONE.measure(snapshot_of(blob_task(logistic, l2=0.25, loss=loss)))["log_evidence_ratio"]
+        for loss in (
+            "cross_entropy",
+            functools.partial(smoothed, smoothing=0.0),
+            functools.partial(smoothed, smoothing=0.1),
+        )
+    )
+    assert wrapped == pytest.approx(plain, rel=1e-12)
+    assert math.isnan(other), "smoothed labels have another null model"

@@ -172,10 +172,10 @@ def _ratios(exhibit: Exhibit, name: str) -> np.ndarray:
 
 def _same_function(exhibit: Exhibit) -> Part:
     columns = [
-        list(by_seed(exhibit, "rescaled", last(f"rescaled_logit_change[{alpha:g}]")).values())
-        for alpha in ALPHAS[exhibit.scale]
+        by_seed(exhibit, "rescaled", last(f"rescaled_logit_change[{alpha:g}]")) for alpha in ALPHAS[exhibit.scale]
     ]
-    changes = np.array([max(row) for row in zip(*columns, strict=True)]) if all(columns) else np.array([])
+    common = sorted(set.intersection(*(set(one) for one in columns)))
+    changes = np.array([max(one[seed] for one in columns) for seed in common])
     return _bound("the function stays the same: change of an output", changes, at_most=SAME_LOGITS, unit="logit")
 
 

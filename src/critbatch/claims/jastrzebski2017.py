@@ -288,7 +288,7 @@ def _test_where_memorized(track: Track) -> float:
 
 TRAINED = {"full": (500, 1000, 2000, 4000, 8000), "smoke": (256, 1024)}  # examples
 BASE = (16, 0.25)  # batch size and learning rate at factor 1
-GROWN = {"full": (1, 2, 4, 8, 16, 32), "smoke": (1, 16)}
+GROWN = {"full": (1, 2, 4, 8, 16), "smoke": (1, 16)}
 DROP = 0.01  # of the test accuracy
 
 

@@ -109,9 +109,11 @@ class LargeBatchGeneralizesWorse(Claim):
         ]  # fmt: skip
         if facts.metric == "accuracy":
             parts.insert(1, _both_fit(exhibit))
+        fits = all(part.outcome is Outcome.SUPPORTED for part in parts if part.kind is Kind.EXACT)
         shown = [arm for arm, values in tests.items() if values]
         lines = tuple(line(arm, [place], _row(tests[arm])) for place, arm in enumerate(shown, start=1))
-        return verdict(self.id, exhibit, parts, figure=Figure("arm", f"test {facts.metric}", lines, log_x=False))
+        figure = Figure("arm", f"test {facts.metric}", lines, log_x=False)
+        return verdict(self.id, exhibit, parts, outcome=None if fits else Outcome.INCONCLUSIVE, figure=figure)
 
     def _tuned(self, exhibit: Exhibit, arm: str) -> BySeed:
         grid = arm_grid(exhibit, arm)
@@ -302,10 +304,8 @@ class LineIsSharperAtTheLargeEnd(Claim):
         figure = Figure(
             "alpha: small batch at 0, large batch at 1", "training loss", _curves(exhibit), log_x=False, log_y=True
         )
-        cut = [np.mean(list(by_seed(exhibit, "line", last("line_width_is_cut")).values() or [np.nan]))]
-        notes = (
-            [f"share of lines on which a stretch reaches beyond [-1, 2]: {cut[0]:.2f}"] if np.isfinite(cut[0]) else []
-        )
+        cut = list(by_seed(exhibit, "line", last("line_width_is_cut")).values())
+        notes = [f"share of lines on which a stretch reaches beyond [-1, 2]: {np.mean(cut):.2f}"] if cut else []
         return verdict(self.id, exhibit, parts, figure=figure, notes=notes)
 
     @override

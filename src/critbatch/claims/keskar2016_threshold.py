@@ -117,9 +117,10 @@ class BatchSizeThreshold(Claim):
         facts = exhibit.facts["main"]
         quantity = f"test_{facts.metric}"
         sizes, tests = _table(exhibit, "epochs", at_end(quantity))
-        _, others = _table(exhibit, "updates", at_end(quantity))
+        other_sizes, others = _table(exhibit, "updates", at_end(quantity))
         logs = np.log2(sizes)
-        found, later = broken(logs, turned(facts) * tests), broken(logs, turned(facts) * others)
+        found = broken(logs, turned(facts) * tests)
+        later = broken(np.log2(other_sizes), turned(facts) * others)
         place = found.place if found else 0
         lost = turned(facts) * (tests[:, place] - tests[:, -1]) if found else np.array([])
         _, sharp = _table(exhibit, "epochs", last(SHARPNESS))
@@ -137,13 +138,13 @@ class BatchSizeThreshold(Claim):
                                    rival, counts=False, **told)),
         ]  # fmt: skip
         lines = tuple(
-            line(words, list(sizes), values)
-            for words, values in (("equal epochs", tests), ("equal updates", others))
+            line(words, list(there), values)
+            for words, there, values in (("equal epochs", sizes, tests), ("equal updates", other_sizes, others))
             if values.size
         )
         notes = [f"the line breaks at batch size {sizes[place]:.0f}"] if found else []
         if later:
-            notes.append(f"at equal updates it breaks at batch size {sizes[later.place]:.0f}")
+            notes.append(f"at equal updates it breaks at batch size {other_sizes[later.place]:.0f}")
         return verdict(self.id, exhibit, parts, notes=notes, figure=Figure("batch size", f"test {facts.metric}", lines))
 
     @override
@@ -209,11 +210,13 @@ class WarmStartRepairsLargeBatches(Claim):
         share, then = small / large, EPOCHS[scale]
         measured = (_sharpness(scale),)
         found = {_arm(0): regime(main, scale, large, measurements=measured)}
+        size = main.train_size or large
+        whole = size // small * small  # examples of an epoch of small batches, without those left over
         for warm in WARM[scale][1:]:
             found[_arm(warm)] = runs(
                 main, batch_sizes=[large], rates=[RATE / share], seeds=seeds(scale), budget=Epochs(warm + then),
                 optimizer=Adam(), sampling=Growing((warm,), (share, 1.0)), measurements=measured,
-                schedule=Milestones(fractions=(warm / (warm + then),), drop=share),
+                schedule=Milestones(fractions=(warm * whole / ((warm + then) * size),), drop=share),
             )  # fmt: skip
         return found
 
