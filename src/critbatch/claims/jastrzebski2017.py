@@ -8,15 +8,13 @@ import numpy as np
 from typing_extensions import override
 
 from ..analysis.grid import Track
-from ..bed import DIGITS, Bed
-from ..budgets.epochs import Epochs
 from ..budgets.steps import Steps
 from ..claim import Claim, Exhibit, Figure, Imagined, Kind, Scale, Verdict, World
 from ..finding import TaskFacts
 from ..judging.figures import line
-from ..judging.parts import band, equivalence, slope_estimate, verdict
+from ..judging.parts import band, equivalence, verdict
 from ..judging.protocol import runs, seeds
-from ..judging.reading import arm_grid, at_end, last
+from ..judging.reading import arm_grid, last
 from ..judging.same_ratio import (
     BUDGET,
     FACTORS,
@@ -30,7 +28,6 @@ from ..judging.same_ratio import (
     same_ends,
 )  # fmt: skip
 from ..measurements.curvature import LossCurvature
-from ..measurements.memorized import Memorized
 from ..plan import Plan, Run
 from ..statistics.means import mean_estimate
 from ..task import Target
@@ -48,14 +45,14 @@ EXPONENT_MARGIN = 0.1
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False)
-class Exponents:
+class _Exponents:
     """Of the learning rate and of the batch size, one pair for each seed, shape (seed,)."""
 
     rate: np.ndarray
     size: np.ndarray
 
 
-def exponents(rates: np.ndarray, sizes: np.ndarray, values: np.ndarray) -> Exponents:
+def exponents(rates: np.ndarray, sizes: np.ndarray, values: np.ndarray) -> _Exponents:
     """Return least-squares a and b of log value = c + a log rate + b log size, for every seed with four points or more.
 
     Args:
@@ -70,7 +67,7 @@ def exponents(rates: np.ndarray, sizes: np.ndarray, values: np.ndarray) -> Expon
         if kept.sum() > 3 and np.linalg.matrix_rank(design) == 3:
             found.append(np.linalg.lstsq(design, np.log(row[kept]), rcond=None)[0][1:])
     table = np.array(found).reshape(-1, 2)
-    return Exponents(table[:, 0], table[:, 1])
+    return _Exponents(table[:, 0], table[:, 1])
 
 
 @final
@@ -192,193 +189,3 @@ class SameRatioSameDynamics(Claim):
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
         return made_up_ratio(world, generator)
-
-
-NOISES = (0.25, 0.5)  # share of labels drawn at random
-FRACTION = 0.2  # memorized
-MEMORY = {"full": ((0.05, 0.1, 0.2), (20, 50, 100, 200), 200), "smoke": ((0.25, 1.0), (16, 128), 4)}
-
-
-@final
-class HigherRatioMemorizesLess(Claim):
-    """Test accuracy where a fifth of the examples with drawn labels is given just these labels.
-
-    Chance gives a tenth of them. Runs that do not come so far within 200 epochs are left out and counted: they memorize
-    least, so that leaving them out is against the claim.
-    """
-
-    id = "JAS-3"
-    statement = (
-        "At an equal share of memorized labels, a higher ratio of learning rate and batch size generalizes better."
-    )
-    source = SOURCE
-    about = "generalization"
-    kinds = (Kind.TREND,)
-    budget = "until a fifth of the random labels is memorized, at most 200 epochs"
-    policy = "a grid of fixed rates, three for each of four batch sizes"
-    published = "figures alone: MNIST, 256 hidden units, 25 and 50 % random labels, rates .05 to .2 (paper)"
-    why_not_yours = "It needs your task with a share of its labels drawn at random, which only you can make."
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        plain = Bed(hidden=(256,)) if scale == "full" else DIGITS
-        low, high = (dataclasses.replace(plain, random_labels=noise) for noise in NOISES)
-        return {"main": low, "more": high}
-
-    @override
-    def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
-        rates, sizes, epochs = MEMORY[scale]
-        return {
-            role: runs(
-                facts[role], batch_sizes=sizes, rates=rates, seeds=seeds(scale), budget=Epochs(epochs),
-                measurements=(Memorized(noise),),
-            )
-            for role, noise in zip(("main", "more"), NOISES, strict=True)
-        }  # fmt: skip
-
-    @override
-    def judge(self, exhibit: Exhibit) -> Verdict:
-        parts, lines, notes = [], [], []
-        for role, noise in zip(("main", "more"), NOISES, strict=True):
-            grid = arm_grid(exhibit, role, role=role)
-            ratios = np.array([rate / size for size in grid.batch_sizes() for rate in grid.rates(size)])
-            tables = [grid.table(size, _test_where_memorized) for size in grid.batch_sizes()]
-            values = np.concatenate(tables).T if tables else np.empty((0, 0))
-            slope = slope_estimate(
-                np.log2(ratios), values, unit="test accuracy per doubling",
-                definition="slope on log2 (learning rate / batch size) where a fifth is memorized",
-            )  # fmt: skip
-            parts.append(band(f"with {noise:.0%} random labels", slope, 0.0, np.inf))
-            if values.size and np.isfinite(values).any():
-                order = np.argsort(ratios, kind="stable")
-                lines.append(line(f"{noise:.0%} random labels", ratios[order].tolist(), values[:, order]))
-            notes.append(
-                f"{noise:.0%}: runs that memorized less than a fifth: {np.isnan(values).sum()} of {values.size}"
-            )
-        figure = Figure("learning rate over batch size", "test accuracy", tuple(lines))
-        return verdict(self.id, exhibit, parts, figure=figure, notes=notes)
-
-    @override
-    def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        slope, noise = -0.002 if world == "false" else 0.003, 0.2 if world == "silent" else 0.006
-
-        def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
-            test = 0.85 + slope * np.log2(run.learning_rate / run.batch_size * 500) + noise * generator.normal()
-            return {"memorized": 0.1 + 0.6 * looks / looks[-1], "test_accuracy": test, "train_loss": 0.5}
-
-        return values
-
-
-def _test_where_memorized(track: Track) -> float:
-    """Return the test accuracy where the memorized share first reaches a fifth; NaN where it does not."""
-    shares, tests = track.values.get("memorized"), track.values.get("test_accuracy")
-    if shares is None or tests is None or not track.completed:
-        return np.nan
-    seen = np.isfinite(shares) & (track.step > 0)
-    shares, tests = shares[seen], tests[seen]
-    beyond = np.flatnonzero(shares >= FRACTION)
-    if not len(beyond):
-        return np.nan
-    first = int(beyond[0])
-    if first == 0:
-        return float(tests[0])
-    share = (FRACTION - shares[first - 1]) / (shares[first] - shares[first - 1])
-    return float(tests[first - 1] + share * (tests[first] - tests[first - 1]))
-
-
-TRAINED = {"full": (500, 1000, 2000, 4000, 8000), "smoke": (256, 1024)}  # examples
-BASE = (16, 0.25)  # batch size and learning rate at factor 1
-GROWN = {"full": (1, 2, 4, 8, 16), "smoke": (1, 16)}
-DROP = 0.01  # of the test accuracy
-
-
-@final
-class InvarianceBreaksEarlierForSmallSets(Claim):
-    """The factor on batch size and learning rate at which a point of test accuracy is lost, over the training set's size.
-
-    Between factors it is interpolated, in log factor. A run that never loses a point counts with the largest factor; at
-    large training sets, where that is likeliest, it makes the trend smaller than it is.
-    """
-
-    id = "JAS-4"
-    statement = "That only the ratio counts breaks down at large batch sizes, and earlier for small training sets."
-    source = SOURCE
-    about = "optimization"
-    kinds = (Kind.TREND,)
-    budget = "equal epochs (30)"
-    policy = "fixed: 0.25 at batch size 16, then in proportion to the batch size"
-    published = "figures alone: VGG-11 on 12,000, 22,500 and 45,000 images of CIFAR-10 (paper)"
-    why_not_yours = "It needs your task with training sets of several sizes."
-
-    @override
-    def beds(self, scale: Scale) -> Mapping[str, Bed]:
-        plain = Bed() if scale == "full" else DIGITS
-        beds = {str(size): dataclasses.replace(plain, train=size) for size in TRAINED[scale]}
-        return {"main": beds.pop(str(TRAINED[scale][0]))} | beds
-
-    @override
-    def arms(self, scale: Scale, facts: Mapping[str, TaskFacts]) -> Mapping[str, Plan]:
-        size, rate = BASE
-        return {
-            role: sum(
-                (
-                    runs(one, batch_sizes=[size * factor], rates=[rate * factor], seeds=seeds(scale),
-                         budget=Epochs(30 if scale == "full" else 4))
-                    for factor in GROWN[scale]
-                ),
-                Plan(()),
-            )
-            for role, one in facts.items()
-        }  # fmt: skip
-
-    @override
-    def judge(self, exhibit: Exhibit) -> Verdict:
-        breaks = {float(facts.train_size or 1): _breaks(exhibit, role) for role, facts in exhibit.facts.items()}
-        sizes = np.array(sorted(breaks))
-        common = sorted(set.intersection(*(set(one) for one in breaks.values())))
-        table = np.array([[breaks[size][seed] for size in sizes] for seed in common]).reshape(len(common), len(sizes))
-        told = {
-            "unit": "exponent",
-            "definition": "slope of log2 factor at which a point is lost on log2 training examples",
-        }
-        part = band(
-            "it breaks later for larger training sets", slope_estimate(np.log2(sizes), table, **told), 0.0, np.inf
-        )
-        most = np.log2(max(GROWN[exhibit.scale]))
-        notes = [f"{size:,.0f} examples: breaks at a factor of {2 ** column.mean():.3g}, never with {(column >= most).sum()} "
-                 f"of {len(column)} seeds" for size, column in zip(sizes, table.T, strict=True) if len(column)]  # fmt: skip
-        lines = (line("a point of accuracy lost", sizes.tolist(), 2**table, logarithmic=True),) if table.size else ()
-        figure = Figure("training examples", "factor on batch size and learning rate", lines, log_y=True)
-        return verdict(self.id, exhibit, [part], figure=figure, notes=notes)
-
-    @override
-    def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        power, noise = -0.7 if world == "false" else 0.7, 0.2 if world == "silent" else 0.002
-        base = self.beds("full")
-
-        def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
-            breaks = 8 * (base[arm].train / 2000) ** power
-            lost = DROP * (run.batch_size / BASE[0] / breaks) ** 1.5
-            return {"test_accuracy": 0.9 - min(lost, 0.5) + noise * generator.normal(), "train_loss": 0.1}
-
-        return values
-
-
-def _breaks(exhibit: Exhibit, role: str) -> dict[int, float]:
-    """Return log2 of the factor at which each seed has lost a point of accuracy."""
-    grid = arm_grid(exhibit, role, role=role)
-    sizes = grid.batch_sizes()
-    if len(sizes) < 2 or sizes[0] != BASE[0]:
-        return {}
-    tests = np.stack([grid.table(size, at_end("test_accuracy"))[0] for size in sizes], 1)
-    logs = np.log2(np.array(sizes) / sizes[0])
-    found = {}
-    for seed, row in zip(grid.seeds, tests, strict=True):
-        lost = np.nan_to_num(row[0] - row, nan=1.0)  # a run that diverged has lost everything
-        beyond = np.flatnonzero(lost >= DROP)
-        if np.isfinite(row[0]):
-            first = int(beyond[0]) if len(beyond) else len(logs)
-            found[seed] = float(logs[-1]) if first == len(logs) else float(
-                np.interp(DROP, lost[first - 1 : first + 1], logs[first - 1 : first + 1])
-            )  # fmt: skip
-    return found

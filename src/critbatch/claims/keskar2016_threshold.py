@@ -39,7 +39,7 @@ def _sharpness(scale: Scale) -> KeskarSharpness:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Broken:
+class _Broken:
     """A line over log2 batch size that breaks once, with an intercept for every seed, against one that does not.
 
     Attributes:
@@ -51,7 +51,7 @@ class Broken:
     delta: float
 
 
-def broken(logs: np.ndarray, values: np.ndarray) -> Broken | None:
+def broken(logs: np.ndarray, values: np.ndarray) -> _Broken | None:
     """Return the least-squares line that breaks at one of the inner points; None with fewer than three points or two seeds.
 
     Args:
@@ -67,7 +67,7 @@ def broken(logs: np.ndarray, values: np.ndarray) -> Broken | None:
     squares = [_unexplained(one - one.mean(0), centred) for one in designs]
     best = int(np.argmin(squares))
     line_ = aicc(_unexplained(straight, centred), values.size, seeds_ + 1)
-    return Broken(best + 1, line_ - aicc(squares[best], values.size, seeds_ + 3))
+    return _Broken(best + 1, line_ - aicc(squares[best], values.size, seeds_ + 3))
 
 
 def _unexplained(design: np.ndarray, centred: np.ndarray) -> float:

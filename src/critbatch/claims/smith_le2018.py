@@ -57,7 +57,10 @@ class InteriorOptimum(Claim):
         grid = arm_grid(exhibit, "fixed")
         facts = grid.facts
         sizes, tests = metrics(grid, "test")
-        _, chosen = metrics(grid, facts.selection_split)
+        known, chosen = metrics(grid, facts.selection_split)
+        common = sorted(set(sizes) & set(known))
+        tests = tests[:, [sizes.index(size) for size in common]]
+        sizes, chosen = common, chosen[:, [known.index(size) for size in common]]
         best = by_halves(chosen[:, 1:-1], tests[:, 1:-1]) if len(sizes) > 2 else np.array([])
         told = {
             "unit": f"test {facts.metric}", "margin": accuracy_margin(facts.test_size),

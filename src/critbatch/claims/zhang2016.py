@@ -188,7 +188,7 @@ class SmallestSolution(Claim):
     DISTANCE = 1e-3
     SETTINGS: ClassVar[Mapping[Scale, Mapping[int, tuple[float, int]]]] = {  # rate and steps, by batch size
         "full": {1: (0.01, 60_000), 16: (0.03, 25_000), 64: (0.03, 25_000)},
-        "smoke": {1: (1.5, 6000), 4: (4.0, 2500), 16: (10.0, 1000)},
+        "smoke": {1: (1.5, 1500), 4: (4.0, 600), 8: (6.0, 400)},
     }
 
     @override
@@ -197,7 +197,7 @@ class SmallestSolution(Claim):
         zero = (
             Bed(train=64, side=28, start=0.0, **plain)
             if scale == "full"
-            else dataclasses.replace(DIGITS, train=16, start=0.0, **plain)
+            else dataclasses.replace(DIGITS, train=8, start=0.0, **plain)
         )
         return {"main": zero, "usual start": dataclasses.replace(zero, start=1.0)}
 

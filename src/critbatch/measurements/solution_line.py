@@ -62,9 +62,12 @@ class SolutionLine(Measurement):
     directions: int = 4
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("batch_size", "epochs", "examples", "directions")}
-        if wrong := [f"{name}={value}" for name, value in counts.items() if value < 1]:
-            raise ValueError(f"`SolutionLine({', '.join(wrong)})`: must be at least 1.")
+        counts = (self.batch_size, self.epochs, self.examples, self.directions)
+        if min(counts) < 1:
+            raise ValueError(
+                f"`SolutionLine(batch_size={counts[0]}, epochs={counts[1]}, examples={counts[2]}, directions={counts[3]})`: "
+                "must be at least 1 each."
+            )
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"`SolutionLine(learning_rate={self.learning_rate})`: must be above 0 and finite.")
 
