@@ -14,12 +14,13 @@ def line(name: str, x: Sequence[float], values: np.ndarray, *, logarithmic: bool
     Args:
         name: Of the line.
         x: Shape (point,).
-        values: Shape (seed, point); values that are not finite are left out, and points without any.
+        values: Shape (seed, point); values that are not finite are left out, and points without any; so are
+            values that have no logarithm, where logarithms are averaged.
         logarithmic: Whether to average logarithms.
     """
     points = []
     for place, column in zip(x, np.atleast_2d(values).T, strict=True):
-        kept = column[np.isfinite(column)]
+        kept = column[np.isfinite(column) & ((column > 0) | (not logarithmic))]
         if len(kept):
             found = mean_estimate(kept, unit="", definition="", logarithmic=logarithmic)
             if found.value is not None:
