@@ -15,6 +15,7 @@ from .datasets.digits import digits
 from .datasets.idx import fashion_mnist, mnist
 from .datasets.splits import Splits, stratified
 from .datasets.spoken import spoken_digits
+from .datasets.twelve_bits import twelve_bits
 from .datasets.uci import uci
 from .models.ghost import GhostBatchNorm
 from .models.linear import linear
@@ -115,6 +116,8 @@ def _data(bed: Bed) -> Splits:
         data = cifar10()
     elif bed.data.startswith("uci-"):
         data, _ = uci(bed.data.removeprefix("uci-"))
+    elif bed.data == "twelve-bits":
+        data = twelve_bits(bed.train, in_order=bed.in_order)
     elif bed.data in {"digits", "spoken-digits"}:
         data = digits() if bed.data == "digits" else spoken_digits()
     else:
@@ -123,7 +126,11 @@ def _data(bed: Bed) -> Splits:
         data = Splits(*(_kept(part, bed.classes) for part in (data.train, data.validation, data.test)))
     if bed.train > len(data.train):
         raise ValueError(f"`Bed(data={bed.data!r}, train={bed.train})`: there are {len(data.train)} training examples.")
-    first = stratified(data.train.targets, (len(data.train),), generator(bed.draw, "bed"))[0][: bed.train]
+    every = (len(data.train),)
+    order = (
+        torch.arange(*every) if bed.in_order else stratified(data.train.targets, every, generator(bed.draw, "bed"))[0]
+    )
+    first = order[: bed.train]
     return Splits(Examples(data.train.inputs[first], data.train.targets[first]), data.validation, data.test)
 
 

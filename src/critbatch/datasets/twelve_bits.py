@@ -1,0 +1,66 @@
+"""All patterns of twelve bits with a binary label: the task on which the information plane was drawn first."""
+
+import functools
+
+import numpy as np
+import torch
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from ..data import Examples
+from ..randomness import generator
+from .location import locate
+from .splits import Splits
+
+BITS = 12
+VALIDATED = 400
+
+
+def twelve_bits(train: int, *, in_order: bool = False) -> Splits:
+    """Return the 4,096 patterns of twelve bits, 0 or 1, as `train` training examples, 400 for validation, the rest for test.
+
+    Source: Shwartz-Ziv and Tishby (2017), arXiv:1703.00810; the file `ib-12bit/var_u.mat` that Saxe et al. (2018) give out.
+
+    Args:
+        train: Training examples, at most 3,695.
+        in_order: Whether these are the first as the file has them, which counts in binary: what the released code of
+            Shwartz-Ziv and Tishby trains on. Labels are then rarer in training (.437) than in what is left (.836).
+            Otherwise the first of one fixed random order.
+
+    Raises:
+        ValueError: If there would be nothing left to test on, or the file is not what it should be.
+        FileNotFoundError: If there is no such file.
+    """
+    inputs, targets = _table()
+    if not 1 <= train < len(inputs) - VALIDATED:
+        raise ValueError(
+            f"`twelve_bits(train={train})`: of {len(inputs)} patterns {VALIDATED} are for validation and at least 1 for "
+            f"test. Give 1 to {len(inputs) - VALIDATED - 1}."
+        )
+    order = torch.randperm(len(inputs), generator=generator(0, "twelve bits"))
+    first = torch.arange(train) if in_order else order[:train]
+    rest = order[~torch.isin(order, first)]
+    parts = (first, rest[:VALIDATED], rest[VALIDATED:])
+    return Splits(*(Examples(inputs[part], targets[part]) for part in parts))
+
+
+@functools.lru_cache
+def _table() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return patterns and labels.
+
+    Raises:
+        ValueError: If the file is damaged.
+        FileNotFoundError: If it is not there.
+    """
+    path = locate("ib-12bit/var_u.mat")
+    try:
+        found = loadmat(path, variable_names=["F", "y"])
+        patterns, labels = np.asarray(found["F"]), np.asarray(found["y"]).ravel()
+    except (MatReadError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no MATLAB file with the tables F and y: {error}. Copy it again.") from error
+    if patterns.shape != (2**BITS, BITS) or labels.shape != (2**BITS,) or not np.isin(patterns, (0, 1)).all():
+        raise ValueError(
+            f"{path}: F has shape {patterns.shape} and y {labels.shape}; expected all {2**BITS} patterns of {BITS} bits. "
+            "Copy it again."
+        )
+    return torch.from_numpy(patterns.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
