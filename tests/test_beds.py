@@ -8,6 +8,7 @@ import torch
 from critbatch.bed import Bed
 from critbatch.beds import build, network
 from critbatch.claims import registry
+from critbatch.datasets.digits import digits
 from critbatch.study import task_facts
 from tests.requirements import require_data
 
@@ -23,6 +24,12 @@ def test_smaller_sets_are_parts_of_larger_ones():
     assert torch.equal(small.train.inputs, large.train.inputs[:256])
     assert torch.equal(small.test.inputs, large.test.inputs)
     assert small.train.targets.bincount(minlength=10).float().std() < 3  # stratified
+
+
+def test_in_order_takes_the_first_as_they_lie():
+    whole = digits().train
+    assert torch.equal(built(in_order=True).train.inputs, whole.inputs[:512])
+    assert not torch.equal(built().train.inputs, whole.inputs[:512])
 
 
 def test_copies_repeat_every_example():

@@ -27,6 +27,7 @@ from ..judging.layers import (
     arm_of,
     information,
     layer_lines,
+    made_up_falls,
     made_up_layers,
     mean_compression,
     orders_arms,

@@ -26,6 +26,7 @@ from ..judging.layers import (
     gradient_ratios,
     information,
     layer_lines,
+    made_up_falls,
     made_up_layers,
     orders_arms,
     orders_beds,

@@ -56,7 +56,7 @@ def _table() -> tuple[torch.Tensor, torch.Tensor]:
     try:
         found = loadmat(path, variable_names=["F", "y"])
         patterns, labels = np.asarray(found["F"]), np.asarray(found["y"]).ravel()
-    except (MatReadError, KeyError, TypeError, ValueError) as error:
+    except (MatReadError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no MATLAB file with the tables F and y: {error}. Copy it again.") from error
     if patterns.shape != (2**BITS, BITS) or labels.shape != (2**BITS,) or not np.isin(patterns, (0, 1)).all():
         raise ValueError(
