@@ -78,18 +78,13 @@ def information_along(
 
 def _layers(rows: list[Row], names: Sequence[str], ceiling: tuple[float, float] | None) -> alt.LayerChart:
     ends = [(float(row["input"]), float(row["target"])) for row in rows] + ([ceiling] if ceiling else [])
-    x, y = (
-        kind(name, title=title, scale=alt.Scale(domain=[0, 1.06 * max(one[which] for one in ends) or 1], nice=False))
-        for kind, name, title, which in (
-            (alt.X, "input:Q", "I(X;T) (bits)", 0),
-            (alt.Y, "target:Q", "I(T;Y) (bits)", 1),
-        )
-    )
+    far, high = (alt.Scale(domain=[0, 1.06 * max(part) or 1], nice=False) for part in zip(*ends, strict=True))
+    x, y = alt.X("input:Q", title="I(X;T) (bits)", scale=far), alt.Y("target:Q", title="I(T;Y) (bits)", scale=high)
     shades = alt.Scale(type="log", scheme="plasma") if len({row["shade"] for row in rows}) > 1 else alt.Scale()
     side = alt.Legend(title="Step", orient="right", direction="vertical", gradientLength=140, format="~s", offset=12)
     shapes = alt.Scale(domain=list(names), range=series_scale(SHAPES, len(names)))
     shape = alt.Shape("layer:N", title=None, scale=shapes, legend=alt.Legend() if len(names) > 1 else None)
-    hints = [alt.Tooltip("layer:N"), alt.Tooltip("step:Q"), *(alt.Tooltip(f"{one}:Q", format=".3f") for one in ("input", "target"))]  # fmt: skip
+    hints = [alt.Tooltip("layer:N"), alt.Tooltip("step:Q"), alt.Tooltip("input:Q"), alt.Tooltip("target:Q")]
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
     drawn: list[alt.Chart] = [
         base.mark_line(color="#B9BEC6", strokeWidth=1).encode(detail="layer:N", order="step:Q"),
@@ -101,4 +96,4 @@ def _layers(rows: list[Row], names: Sequence[str], ceiling: tuple[float, float] 
         limits: list[Row] = [{"input": ceiling[0], "target": ceiling[1]}]
         rule = alt.Chart(alt.Data(values=limits)).mark_rule(color=GRAY, strokeDash=[4, 3])
         drawn += [rule.encode(x=x), rule.encode(y=y)]
-    return alt.layer(*drawn)
+    return alt.LayerChart(layer=drawn)

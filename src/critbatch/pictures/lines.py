@@ -52,31 +52,31 @@ def draw_line(
         else alt.Y("value:Q", title=loss, scale=alt.Scale(zero=False))
     )
     first = alt.layer(
-        *_ends(along, x), _curve(along.positions, along.loss, x, axis, BLUE), *_bars(widths or {}, x)
+        *_ends(along, x), *_curve(along.positions, along.loss, x, axis, BLUE), *_bars(widths or {}, x)
     ).properties(width=WIDTH, height=HEIGHT)
     others = [
         alt.layer(
             *_ends(along, x),
-            _curve(along.positions, column, x, alt.Y("value:Q", title=name, scale=alt.Scale(zero=False)), BLACK),
+            *_curve(along.positions, column, x, alt.Y("value:Q", title=name, scale=alt.Scale(zero=False)), BLACK),
         ).properties(width=WIDTH, height=METRIC_HEIGHT)
         for name, column in along.metrics.items()
     ]
     return framed(alt.vconcat(first, *others, spacing=36), live=False)
 
 
-def _curve(positions: np.ndarray, values: np.ndarray, x: alt.X, y: alt.Y, colour: str) -> alt.LayerChart:
+def _curve(positions: np.ndarray, values: np.ndarray, x: alt.X, y: alt.Y, colour: str) -> list[alt.Chart]:
     rows: list[Row] = [
         {"position": float(position), "value": float(value) if np.isfinite(value) else None}
         for position, value in zip(positions, values, strict=True)
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
     hints = [alt.Tooltip("position:Q", format=".3g"), alt.Tooltip("value:Q", format=".4g")]
-    return alt.layer(
+    return [
         base.mark_line(color=colour, strokeWidth=1.5, clip=True, invalid="break-paths-show-domains"),
         base.mark_point(color=colour, filled=True, size=24, opacity=1, clip=True, invalid="filter").encode(
             tooltip=hints
         ),
-    )
+    ]
 
 
 def _ends(along: Line, x: alt.X) -> list[alt.Chart]:
@@ -85,7 +85,7 @@ def _ends(along: Line, x: alt.X) -> list[alt.Chart]:
     return [rule.encode(x=x)] if inside else []
 
 
-def _bars(widths: Mapping[str, FlatWidth], x: alt.X) -> list[alt.LayerChart]:
+def _bars(widths: Mapping[str, FlatWidth], x: alt.X) -> list[alt.Chart]:
     """Return a bar for each width, above each other at the top of the panel, named in a legend with its length."""
     if not widths:
         return []

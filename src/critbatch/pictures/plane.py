@@ -10,7 +10,7 @@ from ..plots import BLACK, Drawing, Row, framed, number
 SIDE, LEVELS = 330, 9
 
 
-def draw_plane(  # noqa: PLR0913
+def draw_plane(
     losses: np.ndarray, first_positions: Sequence[float], second_positions: Sequence[float], *,
     levels: Sequence[float] | None = None, marks: Mapping[str, tuple[float, float]] | None = None,
     axes: tuple[str, str] = ("First direction (share of the filters' norms)", "Second direction"),
@@ -51,10 +51,7 @@ def draw_plane(  # noqa: PLR0913
     chosen = np.geomspace(low, high, LEVELS + 2)[1:-1].tolist() if levels is None else [float(one) for one in levels]
     if not all(0 < one < np.inf for one in chosen):
         raise ValueError(f"`draw_plane(levels={chosen})`: levels must be above 0 and finite.")
-    x, y = (
-        kind(name, title=title, scale=alt.Scale(domain=[float(ends[0]), float(ends[-1])], nice=False))
-        for kind, name, title, ends in ((alt.X, "x:Q", axes[0], across), (alt.Y, "y:Q", axes[1], up))
-    )
+    x, y = alt.X("x:Q", title=axes[0], scale=_over(across)), alt.Y("y:Q", title=axes[1], scale=_over(up))
     legend = alt.Legend(title=loss, orient="right", direction="vertical", gradientLength=180, format=".2~g", offset=12)
     shade = alt.Color("loss:Q", scale=alt.Scale(type="log", scheme="viridis", domain=[low, high]), legend=legend)
     hints = [alt.Tooltip(name, format=".4g") for name in ("at:Q", "up:Q", "loss:Q")]
@@ -68,6 +65,10 @@ def draw_plane(  # noqa: PLR0913
     subtitle = f"Contours at {', '.join(map(number, chosen))}"
     title = alt.TitleParams(subtitle, anchor="start", fontSize=11, fontWeight="normal", offset=22, limit=SIDE + 120)
     return framed(drawn.properties(width=SIDE, height=SIDE, title=title), live=False)
+
+
+def _over(positions: np.ndarray) -> alt.Scale:
+    return alt.Scale(domain=[float(positions[0]), float(positions[-1])], nice=False)
 
 
 def _tiles(losses: np.ndarray, across: np.ndarray, up: np.ndarray) -> list[Row]:
@@ -106,7 +107,7 @@ def _contours(losses: np.ndarray, across: np.ndarray, up: np.ndarray, levels: Se
     return pieces
 
 
-def _between(  # noqa: PLR0913
+def _between(
     losses: np.ndarray, across: np.ndarray, up: np.ndarray, level: float, one: tuple[int, int], other: tuple[int, int]
 ) -> tuple[float, float]:  # fmt: skip
     share = (level - losses[one]) / (losses[other] - losses[one])

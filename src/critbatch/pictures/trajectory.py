@@ -91,10 +91,10 @@ def draw_autocorrelation(
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y, color=color)
     area = alt.Chart(alt.Data(values=limits)).mark_area(color="#B9BEC6", opacity=0.5)
     hints = [alt.Tooltip("coordinate:N"), alt.Tooltip("lag:Q"), alt.Tooltip("value:Q", format=".3f")]
-    drawn = alt.layer(
+    drawn = alt.LayerChart(layer=[
         area.encode(x=x, y=alt.Y("low:Q", title=y["title"]), y2="high:Q"),
         base.mark_line(strokeWidth=1.2), base.mark_point(filled=True, size=22, opacity=1).encode(tooltip=hints),
-    )  # fmt: skip
+    ])  # fmt: skip
     return framed(drawn.properties(width=2 * SIDE, height=220), live=False)
 
 
@@ -106,21 +106,19 @@ def _panel(
     ]
     said = [f"area rate {_signed(rate.value)} per {step}", f"{rate.level:.0%} interval {_interval(rate)}"]
     title = alt.TitleParams(said, anchor="start", fontSize=11, fontWeight="normal", offset=24)
-    x, y = (
-        kind(name, title=f"Component {one}", axis=alt.Axis(tickCount=5, format="~g"), scale=alt.Scale(zero=False))
-        for kind, name, one in zip((alt.X, alt.Y), ("x:Q", "y:Q"), pair, strict=True)
-    )
+    axis, scale = alt.Axis(tickCount=5, format="~g"), alt.Scale(zero=False)
+    x = alt.X("x:Q", title=f"Component {pair[0]}", axis=axis, scale=scale)
+    y = alt.Y("y:Q", title=f"Component {pair[1]}", axis=axis, scale=scale)
     shade = alt.Color(
         "time:Q", title=step.capitalize(), scale=alt.Scale(scheme="viridis"),
         legend=alt.Legend(orient="right", direction="vertical", gradientLength=120, format="~s", offset=12),
     )  # fmt: skip
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
-    return alt.layer(
-        base.mark_line(color=BLUE, strokeWidth=0.6, opacity=0.3).encode(order="time:Q"),
-        base.mark_point(filled=True, size=12, opacity=0.9).encode(
-            color=shade, tooltip=[alt.Tooltip("time:Q", title=step)]
-        ),
-    ).properties(width=SIDE, height=SIDE, title=title)
+    line = base.mark_line(color=BLUE, strokeWidth=0.6, opacity=0.3).encode(order="time:Q")
+    dots = base.mark_point(filled=True, size=12, opacity=0.9).encode(
+        color=shade, tooltip=[alt.Tooltip("time:Q", title=step)]
+    )
+    return alt.LayerChart(layer=[line, dots]).properties(width=SIDE, height=SIDE, title=title)
 
 
 def _interval(rate: Estimate) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import altair as alt
 
 Result = Mapping[str, Any]
-Drawing = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart
+Drawing = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart | alt.HConcatChart
 Row = dict[str, Any]
 
 # Okabe & Ito (2008), "Color Universal Design"; yellow is left out: it cannot be read on white.
