@@ -44,9 +44,9 @@ def draws(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def trained(batch_size: int, learning_rate: float, epochs: int) -> nn.Module:
-    """Return a network after plain SGD from the start that all of them share."""
-    model = TASK.initialise(0).train()
+def trained(seed: int, batch_size: int, learning_rate: float, epochs: int) -> nn.Module:
+    """Return a network after plain SGD."""
+    model = TASK.initialise(seed).train()
     optimizer, order = torch.optim.SGD(model.parameters(), lr=learning_rate), draws(1)
     for _ in range(epochs):
         for chosen in torch.randperm(len(INPUTS), generator=order).split(batch_size):
@@ -75,7 +75,7 @@ def density(model: nn.Module) -> Drawing:
     grid = np.linspace(nodes.min() - 0.1, nodes.max() + 0.1, 600)
     title = f"Eigenvalue of the Hessian ({EIGENVALUE})"
     return draw_density(
-        here.density(grid, width=0.03), null=start.density(grid, width=0.03), name="after training", null_name="at the start",
+        here.density(grid, width=0.015), null=start.density(grid, width=0.015), name="after training", null_name="at the start",
         quantity=title,
     )  # fmt: skip
 
@@ -88,15 +88,15 @@ def noise(model: nn.Module) -> Drawing:
     null = covariance_spectrum(torch.randn(gradients.shape, generator=draws(3), dtype=torch.float64))
     null = null * (values.sum() / null.sum())
     return draw_eigenvalues(
-        values[:-1].numpy(), null=null[:-1].numpy(), null_name="isotropic noise of the same trace",
+        values[:-1].numpy(), null=null[:-1].numpy(), name="gradient noise", null_name="isotropic noise of the same trace",
         quantity="Eigenvalue of the gradient noise covariance ((loss per unit of a parameter)²)",
     )  # fmt: skip
 
 
 def line(small: nn.Module, large: nn.Module) -> Drawing:
     """Return loss and accuracy between the solutions of a small and a large batch size."""
-    held_out = {"Training accuracy": accuracy}
-    found = interpolation(surface(small), surface(large), metrics=held_out)
+    metrics = {"Training accuracy": accuracy}
+    found = interpolation(surface(small), surface(large), metrics=metrics)
     widths = {"at batch size 16": flat_width(found, 0.0), "at batch size 1024": flat_width(found, 1.0)}
     return draw_line(found, widths=widths, ends=("batch size 16", "batch size 1024"), loss="Mean training loss (nats)")
 
@@ -148,7 +148,7 @@ def trajectory() -> tuple[Drawing, Drawing]:
     network = TwoLayer(pixels[:200] @ axes.T, TARGETS.numpy()[:200], hidden=8, classes=10, l2=1e-2)
     generator = np.random.default_rng(7)
     start = generator.normal(scale=0.3, size=network.size)
-    path = follow(start, shuffled(network, 20, generator), learning_rate=0.2, epochs=6000)[2000:]
+    path = follow(start, shuffled(network, 20, generator), learning_rate=0.5, epochs=24_000)[16_000:]
     components = principal_coordinates(path, 3)
     return (
         draw_planes(path, pairs=((1, 2), (2, 3)), step="epoch"),
@@ -159,7 +159,7 @@ def trajectory() -> tuple[Drawing, Drawing]:
 def main() -> None:
     """Write every picture."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    small, large = trained(16, 0.1, 60), trained(1024, 0.1, 3000)
+    small, large = trained(0, 16, 0.1, 60), trained(1, 1024, 0.5, 1000)
     planes, memory = trajectory()
     pictures = {
         "density": density(small), "noise-spectrum": noise(small), "line": line(small, large), "plane": landscape(small),

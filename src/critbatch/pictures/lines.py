@@ -46,10 +46,12 @@ def draw_line(
         scale=alt.Scale(domain=[float(along.positions[0]), float(along.positions[-1])], nice=False),
         axis=alt.Axis(grid=False, tickCount=7),
     )  # fmt: skip
+    low, high = float(finite.min()), float(finite.max())
+    room = 0.06 + 0.06 * len(widths or {})  # above the curve, for the bars
     axis = (
-        log_axis("value", loss, finite.tolist(), widen=1.6)
-        if finite.min() > 0
-        else alt.Y("value:Q", title=loss, scale=alt.Scale(zero=False))
+        log_axis("value", loss, [low, high * (high / low) ** room], widen=1.5)
+        if low > 0
+        else alt.Y("value:Q", title=loss, scale=alt.Scale(domain=[low, high + room * ((high - low) or 1)]))
     )
     first = alt.layer(
         *_ends(along, x), *_curve(along.positions, along.loss, x, axis, BLUE), *_bars(widths or {}, x)
@@ -72,10 +74,8 @@ def _curve(positions: np.ndarray, values: np.ndarray, x: alt.X, y: alt.Y, colour
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
     hints = [alt.Tooltip("position:Q", format=".3g"), alt.Tooltip("value:Q", format=".4g")]
     return [
-        base.mark_line(color=colour, strokeWidth=1.5, clip=True, invalid="break-paths-show-domains"),
-        base.mark_point(color=colour, filled=True, size=24, opacity=1, clip=True, invalid="filter").encode(
-            tooltip=hints
-        ),
+        base.mark_line(color=colour, strokeWidth=1.5, invalid="break-paths-show-domains"),
+        base.mark_point(color=colour, filled=True, size=24, opacity=1, invalid="filter").encode(tooltip=hints),
     ]
 
 
@@ -98,6 +98,6 @@ def _bars(widths: Mapping[str, FlatWidth], x: alt.X) -> list[alt.Chart]:
     for place, (label, one) in enumerate(zip(labels, widths.values(), strict=True)):
         height = alt.YValue(8 + 9 * place)
         rows: list[Row] = [{"position": one.low, "to": one.high, "width": label}]
-        bar = alt.Chart(alt.Data(values=rows)).mark_rule(strokeWidth=3, clip=True)
+        bar = alt.Chart(alt.Data(values=rows)).mark_rule(strokeWidth=3)
         drawn.append(bar.encode(x=x, x2="to:Q", y=height, color=color))
     return drawn

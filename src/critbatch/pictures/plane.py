@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import numpy as np
 
-from ..plots import BLACK, Drawing, Row, framed, number
+from ..plots import BLACK, Drawing, Row, framed
 
 SIDE, LEVELS = 330, 9
+AXIS = alt.Axis(tickCount=5, grid=False)
 
 
 def draw_plane(
@@ -16,7 +17,7 @@ def draw_plane(
     axes: tuple[str, str] = ("First direction (share of the filters' norms)", "Second direction"),
     loss: str = "Mean loss",
 ) -> Drawing:  # fmt: skip
-    """Return the loss on a plane: its logarithm as a colour at each place, and contours.
+    """Return the loss on a plane: its logarithm as a colour at each place, and contours at the levels marked beside.
 
     Contours follow the linear interpolation between places; a level that falls on a saddle of four places is cut in one
     of the two ways. Places whose loss is not finite or not above 0 stay empty, and contours keep away from them.
@@ -51,20 +52,31 @@ def draw_plane(
     chosen = np.geomspace(low, high, LEVELS + 2)[1:-1].tolist() if levels is None else [float(one) for one in levels]
     if not all(0 < one < np.inf for one in chosen):
         raise ValueError(f"`draw_plane(levels={chosen})`: levels must be above 0 and finite.")
-    x, y = alt.X("x:Q", title=axes[0], scale=_over(across)), alt.Y("y:Q", title=axes[1], scale=_over(up))
-    legend = alt.Legend(title=loss, orient="right", direction="vertical", gradientLength=180, format=".2~g", offset=12)
+    x, y = (
+        alt.X("x:Q", title=axes[0], scale=_over(across), axis=AXIS),
+        alt.Y("y:Q", title=axes[1], scale=_over(up), axis=AXIS),
+    )
+    legend = alt.Legend(
+        title=loss,
+        orient="right",
+        direction="vertical",
+        type="gradient",
+        gradientLength=260,
+        offset=12,
+        values=chosen,
+        format=".2~g",
+    )
     shade = alt.Color("loss:Q", scale=alt.Scale(type="log", scheme="viridis", domain=[low, high]), legend=legend)
     hints = [alt.Tooltip(name, format=".4g") for name in ("at:Q", "up:Q", "loss:Q")]
-    tiles = alt.Chart(alt.Data(values=_tiles(seen, across, up))).mark_rect(clip=True, stroke=None)
+    edge = alt.Stroke("loss:Q", scale=shade["scale"], legend=None)  # or the page shines through between the tiles
+    tiles = alt.Chart(alt.Data(values=_tiles(seen, across, up))).mark_rect(clip=True, strokeWidth=0.7)
     lines = alt.Chart(alt.Data(values=_contours(seen, across, up, chosen))).mark_rule(color="#FFFFFF", strokeWidth=1)
     drawn = alt.layer(
-        tiles.encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=shade, tooltip=hints),
+        tiles.encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=shade, stroke=edge, tooltip=hints),
         lines.encode(x=x, x2="x2:Q", y=y, y2="y2:Q", tooltip=[alt.Tooltip("level:Q", format=".3g")]),
         *_marks({"solution": (0.0, 0.0)} if marks is None else marks, x, y),
     )
-    subtitle = f"Contours at {', '.join(map(number, chosen))}"
-    title = alt.TitleParams(subtitle, anchor="start", fontSize=11, fontWeight="normal", offset=22, limit=SIDE + 120)
-    return framed(drawn.properties(width=SIDE, height=SIDE, title=title), live=False)
+    return framed(drawn.properties(width=SIDE, height=SIDE), live=False)
 
 
 def _over(positions: np.ndarray) -> alt.Scale:

@@ -12,7 +12,7 @@ DEPTH = 1e-6  # of the highest density: what is drawn below it
 
 def draw_eigenvalues(
     values: np.ndarray, *, null: np.ndarray | None = None, quantity: str = "Size of the eigenvalue",
-    null_name: str = "null", floor: float = 1e-12,
+    name: str = "this matrix", null_name: str = "null", floor: float = 1e-12,
 ) -> Drawing:  # fmt: skip
     """Return eigenvalues by rank on two logarithmic axes, negative ones by their size in another colour.
 
@@ -27,7 +27,8 @@ def draw_eigenvalues(
         null: Shape (other value,): what the values would be if there were nothing to see, such as those of isotropic noise
             with the same trace. Drawn in grey.
         quantity: Title of the axis, with the unit.
-        null_name: In the legend.
+        name: Of the values, in the legend.
+        null_name: Of the null.
         floor: Relative to the largest size, at least 0 and below 1.
 
     Raises:
@@ -36,22 +37,25 @@ def draw_eigenvalues(
     if not 0 <= floor < 1:
         raise ValueError(f"`draw_eigenvalues(floor={floor})`: must be at least 0 and below 1.")
     own = _checked(values, "values")
-    series = {"positive": (own[own > 0], BLUE), "negative (size)": (-own[own < 0], ORANGE)}
+    above, below = (f"{name}, above 0", f"{name}, below 0 (size)") if (own < 0).any() else (name, "")
+    series = {above: (own[own > 0], BLUE), below: (-own[own < 0], ORANGE)}
     if null is not None:
         series[null_name] = (np.abs(_checked(null, "null")), GRAY)
     rows: list[Row] = [
-        {"rank": rank, "size": float(size), "series": name}
-        for name, (sizes, _) in series.items()
+        {"rank": rank, "size": float(size), "series": label}
+        for label, (sizes, _) in series.items()
         for rank, size in enumerate(np.sort(sizes)[::-1], 1)
         if size > floor * np.abs(own).max()
     ]
-    shown = [name for name in series if any(row["series"] == name for row in rows)]
-    colours = alt.Scale(domain=shown, range=[series[name][1] for name in shown])
+    shown = [label for label in series if any(row["series"] == label for row in rows)]
+    colours = alt.Scale(domain=shown, range=[series[label][1] for label in shown])
     legend = alt.Legend(title=None) if len(shown) > 1 else None
     rank = alt.X("rank:Q", title="Rank", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(grid=False, format="d"))
+    axis = log_axis("size", quantity, [row["size"] for row in rows])
+    axis = axis.axis(values=axis["axis"]["values"], format="~e")
     chart = alt.Chart(alt.Data(values=rows)).mark_point(filled=True, size=22, opacity=0.9)
     drawn = chart.encode(
-        x=rank, y=log_axis("size", quantity, [row["size"] for row in rows]),
+        x=rank, y=axis,
         color=alt.Color("series:N", scale=colours, legend=legend),
         tooltip=[alt.Tooltip("series:N"), alt.Tooltip("rank:Q"), alt.Tooltip("size:Q", format=".4g")],
     )  # fmt: skip
@@ -99,7 +103,7 @@ def draw_density(
     colours = alt.Scale(domain=list(parts), range=[colour for _, colour in parts.values()])
     color = alt.Color("series:N", scale=colours, legend=alt.Legend(title=None) if null is not None else None)
     title = f"Density (smoothed with a normal of width {number(density.width)})"
-    y = log_axis("density", title, [floor, max(row["high"] for row in rows)])
+    y = log_axis("density", title, [1.3 * floor, max(row["high"] for row in rows)])
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("at:Q", title=quantity, scale=alt.Scale(nice=False), axis=alt.Axis(grid=False)), color=color
     )

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 
 from ..estimate import Estimate
-from ..plots import BLUE, PALETTE, Drawing, Row, framed, number, series_scale
+from ..plots import BLUE, FONT, INK, PALETTE, Drawing, Row, framed, series_scale
 from ..trajectories.circulation import plane_circulations, principal_coordinates
 from ..trajectories.increments import increment_autocorrelation, white_band
 
@@ -105,16 +105,18 @@ def _panel(
         {"x": float(x), "y": float(y), "time": int(time)} for (x, y), time in zip(plane, times, strict=True)
     ]
     said = [f"area rate {_signed(rate.value)} per {step}", f"{rate.level:.0%} interval {_interval(rate)}"]
-    title = alt.TitleParams(said, anchor="start", fontSize=11, fontWeight="normal", offset=24)
+    title = alt.TitleParams(
+        said, anchor="start", frame="group", font=FONT, fontSize=11, fontWeight="normal", color=INK, offset=24
+    )
     axis, scale = alt.Axis(tickCount=5, format="~g"), alt.Scale(zero=False)
     x = alt.X("x:Q", title=f"Component {pair[0]}", axis=axis, scale=scale)
     y = alt.Y("y:Q", title=f"Component {pair[1]}", axis=axis, scale=scale)
     shade = alt.Color(
         "time:Q", title=step.capitalize(), scale=alt.Scale(scheme="viridis"),
-        legend=alt.Legend(orient="right", direction="vertical", gradientLength=120, format="~s", offset=12),
+        legend=alt.Legend(orient="right", direction="vertical", gradientLength=120, format="d", offset=12),
     )  # fmt: skip
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
-    line = base.mark_line(color=BLUE, strokeWidth=0.6, opacity=0.3).encode(order="time:Q")
+    line = base.mark_line(color=BLUE, strokeWidth=0.6, opacity=0.15).encode(order="time:Q")
     dots = base.mark_point(filled=True, size=12, opacity=0.9).encode(
         color=shade, tooltip=[alt.Tooltip("time:Q", title=step)]
     )
@@ -128,4 +130,4 @@ def _interval(rate: Estimate) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return number(value) if value is None or value <= 0 else f"+{number(value)}"
+    return "not known" if value is None else f"{value:+.3g}"
