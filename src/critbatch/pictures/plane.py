@@ -8,6 +8,7 @@ import numpy as np
 from ..plots import BLACK, Drawing, Row, framed
 
 SIDE, LEVELS = 330, 9
+OVERLAP = 0.08  # of a rectangle's width
 AXIS = alt.Axis(tickCount=5, grid=False)
 
 
@@ -68,11 +69,10 @@ def draw_plane(
     )
     shade = alt.Color("loss:Q", scale=alt.Scale(type="log", scheme="viridis", domain=[low, high]), legend=legend)
     hints = [alt.Tooltip(name, format=".4g") for name in ("at:Q", "up:Q", "loss:Q")]
-    edge = alt.Stroke("loss:Q", scale=shade["scale"], legend=None)  # or the page shines through between the tiles
-    tiles = alt.Chart(alt.Data(values=_tiles(seen, across, up))).mark_rect(clip=True, strokeWidth=0.7)
+    tiles = alt.Chart(alt.Data(values=_tiles(seen, across, up))).mark_rect(clip=True)
     lines = alt.Chart(alt.Data(values=_contours(seen, across, up, chosen))).mark_rule(color="#FFFFFF", strokeWidth=1)
     drawn = alt.layer(
-        tiles.encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=shade, stroke=edge, tooltip=hints),
+        tiles.encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=shade, tooltip=hints),
         lines.encode(x=x, x2="x2:Q", y=y, y2="y2:Q", tooltip=[alt.Tooltip("level:Q", format=".3g")]),
         *_marks({"solution": (0.0, 0.0)} if marks is None else marks, x, y),
     )
@@ -84,18 +84,24 @@ def _over(positions: np.ndarray) -> alt.Scale:
 
 
 def _tiles(losses: np.ndarray, across: np.ndarray, up: np.ndarray) -> list[Row]:
-    """Return a rectangle for each place, up to half the way to the next ones."""
-    columns, rows = (
-        np.concatenate([one[:1], (one[:-1] + one[1:]) / 2, one[-1:]]).tolist() for one in (across, up)
-    )  # fmt: skip
+    """Return a rectangle for each place, up to half the way to the next ones, and a little beyond.
+
+    Without that little the page would shine through between them.
+    """
+    (left, right), (below, above) = _edges(across), _edges(up)
     return [
         {
-            "x": columns[i], "x2": columns[i + 1], "y": rows[j], "y2": rows[j + 1], "at": float(across[i]),
-            "up": float(up[j]), "loss": float(losses[i, j]),
+            "x": left[i], "x2": right[i], "y": below[j], "y2": above[j], "at": float(across[i]), "up": float(up[j]),
+            "loss": float(losses[i, j]),
         }
         for i, j in np.ndindex(*losses.shape)
         if not np.isnan(losses[i, j])
     ]  # fmt: skip
+
+
+def _edges(positions: np.ndarray) -> tuple[list[float], list[float]]:
+    edges = np.concatenate([positions[:1], (positions[:-1] + positions[1:]) / 2, positions[-1:]])
+    return edges[:-1].tolist(), (edges[1:] + OVERLAP * np.diff(edges)).tolist()
 
 
 def _contours(losses: np.ndarray, across: np.ndarray, up: np.ndarray, levels: Sequence[float]) -> list[Row]:
