@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 
 from ..minima.lines import FlatWidth, Line
-from ..plots import BLACK, BLUE, GREEN, PURPLE, VERMILION, Drawing, Row, framed, log_axis, number, series_scale
+from ..plots import BLACK, BLUE, GREEN, PURPLE, VERMILION, Drawing, Row, framed, log_axis, series_scale
 
 WIDTH, HEIGHT, METRIC_HEIGHT = 460, 210, 110
 WIDTH_COLOURS = (VERMILION, GREEN, PURPLE, BLACK)
@@ -42,7 +42,7 @@ def draw_line(
     if not len(finite):
         raise ValueError("`draw_line`: no loss is finite. Take a shorter line, or solutions that did not diverge.")
     x = alt.X(
-        "position:Q", title=f"Position on the line: {ends[0]} at 0, {ends[1]} at 1 (distance {number(along.length)})",
+        "position:Q", title=f"Position on the line: {ends[0]} at 0, {ends[1]} at 1 (distance {along.length:.3g})",
         scale=alt.Scale(domain=[float(along.positions[0]), float(along.positions[-1])], nice=False),
         axis=alt.Axis(grid=False, tickCount=7),
     )  # fmt: skip
@@ -90,7 +90,7 @@ def _bars(widths: Mapping[str, FlatWidth], x: alt.X) -> list[alt.Chart]:
     if not widths:
         return []
     labels = [
-        f"{name}: {'at least ' if one.is_cut else ''}{number(one.width)}" for name, one in widths.items()
+        f"{name}: {'at least ' if one.is_cut else ''}{one.width:.3g}" for name, one in widths.items()
     ]  # fmt: skip
     colours = alt.Scale(domain=labels, range=series_scale(WIDTH_COLOURS, len(labels)))
     color = alt.Color("width:N", scale=colours, legend=alt.Legend(title="Width"))

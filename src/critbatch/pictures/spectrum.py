@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 
 from ..minima.density import Density
-from ..plots import BLUE, GRAY, ORANGE, Drawing, Row, framed, log_axis, number, same_axis
+from ..plots import BLUE, GRAY, ORANGE, Drawing, Row, framed, log_axis, same_axis
 
 WIDTH, HEIGHT = 460, 260
 DEPTH = 1e-6  # of the highest density: what is drawn below it
@@ -102,7 +102,7 @@ def draw_density(
     ]  # fmt: skip
     colours = alt.Scale(domain=list(parts), range=[colour for _, colour in parts.values()])
     color = alt.Color("series:N", scale=colours, legend=alt.Legend(title=None) if null is not None else None)
-    title = f"Density (smoothed with a normal of width {number(density.width)})"
+    title = f"Density (smoothed with a normal of width {density.width:.3g})"
     y = log_axis("density", title, [1.3 * floor, max(row["high"] for row in rows)])
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("at:Q", title=quantity, scale=alt.Scale(nice=False), axis=alt.Axis(grid=False)), color=color
