@@ -8,8 +8,10 @@ of the question, as in batch sharpness, `normalisation="batch"` takes those of e
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 import critbatch as cb
@@ -19,11 +21,11 @@ from critbatch.minima.directions import random_direction
 from critbatch.minima.lines import plane
 from critbatch.minima.surface import Surface
 from critbatch.pictures import draw_plane, save
-from critbatch.tasks.digits import task as digits
 
-DATA = digits()
-INPUTS, TARGETS = DATA.train.inputs.reshape(-1, 1, 8, 8), DATA.train.targets
-TEST = DATA.test.inputs.reshape(-1, 1, 8, 8), DATA.test.targets
+digits: Any = load_digits()
+images, labels = torch.tensor(digits.images / 16, dtype=torch.float32).unsqueeze(1), torch.tensor(digits.target)
+INPUTS, TARGETS = images[:1200], labels[:1200]
+TEST = images[1200:], labels[1200:]
 RATE = 0.1
 
 

@@ -5,8 +5,10 @@ critbatch measure examples/minima_mlp.py:task curvature keskar_sharpness --weigh
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 import critbatch as cb
@@ -16,10 +18,10 @@ from critbatch.measurements.keskar_sharpness import KeskarSharpness
 from critbatch.minima.lines import flat_width, interpolation
 from critbatch.minima.surface import Surface
 from critbatch.pictures import draw_line, save
-from critbatch.tasks.digits import task as digits
 
-DATA = digits()
-TRAIN, TEST = DATA.train, DATA.test
+digits: Any = load_digits()
+INPUTS, TARGETS = torch.tensor(digits.data / 16, dtype=torch.float32), torch.tensor(digits.target)
+TRAIN, TEST = (INPUTS[:1200], TARGETS[:1200]), (INPUTS[1200:], TARGETS[1200:])
 
 
 def network():
@@ -30,20 +32,20 @@ def task():
     return cb.Task(
         name="minima_mlp",
         model=network,
-        train=(TRAIN.inputs, TRAIN.targets),
-        test=(TEST.inputs, TEST.targets),
+        train=TRAIN,
+        test=TEST,
         metric="accuracy",
         target=cb.Target("test_accuracy", 0.9),
     )
 
 
 def train(batch_size, learning_rate, epochs, seed):
-    model, order = task().initialise(seed), torch.Generator().manual_seed(seed)
+    (inputs, targets), model, order = TRAIN, task().initialise(seed), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     for _ in range(epochs):
-        for batch in torch.randperm(len(TRAIN), generator=order).split(batch_size):
+        for batch in torch.randperm(len(inputs), generator=order).split(batch_size):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(TRAIN.inputs[batch]), TRAIN.targets[batch]).backward()
+            nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()
             optimizer.step()
     return model.eval()
 
@@ -54,12 +56,12 @@ if __name__ == "__main__":
     for name, model in (("batch size 16", small), ("batch size 512", large)):
         found = {}
         for instrument in instruments:
-            found |= cb.measure(instrument, model, (TRAIN.inputs, TRAIN.targets))
+            found |= cb.measure(instrument, model, TRAIN)
         for quantity in ("hessian_largest_eigenvalue", "hessian_trace", "adaptive_sharpness[elementwise]"):
             print(f"{name}: {quantity} = {found[quantity]:.4g}")
 
     losses = nn.CrossEntropyLoss(reduction="none")
-    ends = [Surface(model, losses, TRAIN.inputs, TRAIN.targets) for model in (small, large)]
+    ends = [Surface(model, losses, *TRAIN) for model in (small, large)]
     along = interpolation(*ends, metrics={"Training accuracy": lambda outputs, targets: outputs.argmax(1) == targets})
     widths = {"batch size 16": flat_width(along, 0.0), "batch size 512": flat_width(along, 1.0)}
     print("drawn:", save(draw_line(along, widths=widths, ends=("16", "512")), Path("minima_mlp.png")))

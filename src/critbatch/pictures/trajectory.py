@@ -108,7 +108,7 @@ def _panel(
     title = alt.TitleParams(
         said, anchor="start", frame="group", font=FONT, fontSize=11, fontWeight="normal", color=INK, offset=24
     )
-    axis, scale = alt.Axis(tickCount=5, format="~g"), alt.Scale(zero=False)
+    axis, scale = alt.Axis(tickCount=5, format=".3~g"), alt.Scale(zero=False)
     x = alt.X("x:Q", title=f"Component {pair[0]}", axis=axis, scale=scale)
     y = alt.Y("y:Q", title=f"Component {pair[1]}", axis=axis, scale=scale)
     shade = alt.Color(
