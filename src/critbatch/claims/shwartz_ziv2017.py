@@ -257,7 +257,7 @@ class TransitionsCoincide(Claim):
 
     @override
     def imagine(self, world: World, generator: np.random.Generator) -> Imagined:
-        linked, noise = {"true": (1.0, 0.3), "false": (-0.4, 0.9), "silent": (0.4, 0.9)}[world]
+        linked, noise = {"true": (1.0, 0.3), "false": (-0.4, 0.9), "silent": (0.5, 0.85)}[world]
 
         def values(arm: str, run: Run, looks: np.ndarray) -> dict[str, np.ndarray | float]:
             measurement = GradientRatio(layers=len(HIDDEN["full"]) + 1)
