@@ -9,6 +9,7 @@ from critbatch.bed import Bed
 from critbatch.beds import build, network
 from critbatch.claims import registry
 from critbatch.datasets.digits import digits
+from critbatch.datasets.twelve_bits import twelve_bits
 from critbatch.study import task_facts
 from tests.requirements import require_data
 
@@ -30,6 +31,16 @@ def test_in_order_takes_the_first_as_they_lie():
     whole = digits().train
     assert torch.equal(built(in_order=True).train.inputs, whole.inputs[:512])
     assert not torch.equal(built().train.inputs, whole.inputs[:512])
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_twelve_bits_lie_as_the_bed_says(in_order):
+    require_data()
+    made = build(Bed(data="twelve-bits", train=100, side=0, hidden=(4,), in_order=in_order))
+    wanted = twelve_bits(train=100, in_order=in_order).train
+    numbers = [one.inputs @ 2.0 ** torch.arange(12) for one in (made.train, wanted)]
+    assert torch.equal(numbers[0], numbers[1]) == in_order  # else of a stratified order
+    assert torch.equal(*(one.sort().values for one in numbers))
 
 
 def test_copies_repeat_every_example():

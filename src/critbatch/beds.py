@@ -117,7 +117,7 @@ def _data(bed: Bed) -> Splits:
     elif bed.data.startswith("uci-"):
         data, _ = uci(bed.data.removeprefix("uci-"))
     elif bed.data == "twelve-bits":
-        data = twelve_bits(bed.train, in_order=bed.in_order)
+        data = twelve_bits(train=bed.train, validation=VALIDATED[bed.data], in_order=bed.in_order)
     elif bed.data in {"digits", "spoken-digits"}:
         data = digits() if bed.data == "digits" else spoken_digits()
     else:

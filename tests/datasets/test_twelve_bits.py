@@ -22,7 +22,7 @@ def numbers(examples) -> set[int]:
 @pytest.mark.parametrize("train", [3277, 1229])
 def test_parts_share_no_pattern_and_hold_all(train, in_order):
     require_data()
-    parts = twelve_bits(train, in_order=in_order)
+    parts = twelve_bits(train=train, in_order=in_order)
     sets = [numbers(part) for part in (parts.train, parts.validation, parts.test)]
     assert [len(one) for one in sets] == [train, 400, 4096 - train - 400]
     assert len(set.union(*sets)) == 4096
@@ -30,26 +30,26 @@ def test_parts_share_no_pattern_and_hold_all(train, in_order):
 
 def test_in_order_batches_differ_in_their_labels_and_shuffled_ones_do_not():
     require_data()
-    lie = twelve_bits(3277, in_order=True)
+    lie = twelve_bits(train=3277, in_order=True)
     blocks = [float(block.float().mean()) for block in lie.train.targets.split(512)]
     assert blocks == pytest.approx(BLOCKS, abs=6e-4)
     rest = torch.cat([lie.validation.targets, lie.test.targets]).float()
     assert float(rest.mean()) == pytest.approx(0.836, abs=6e-4)
-    drawn = twelve_bits(3277).train.targets.float()
+    drawn = twelve_bits(train=3277).train.targets.float()
     assert float(drawn.mean()) == pytest.approx(0.517, abs=0.02)
     assert all(abs(float(block.mean()) - 0.517) < 0.1 for block in drawn.split(512)[:6])
 
 
 def test_fewer_examples_are_the_first_of_more():
     require_data()
-    assert torch.equal(twelve_bits(100).train.inputs, twelve_bits(200).train.inputs[:100])
+    assert torch.equal(twelve_bits(train=100).train.inputs, twelve_bits(train=200).train.inputs[:100])
 
 
 @pytest.mark.parametrize("train", [0, 3696])
 def test_nothing_left_to_test_on_is_refused(train):
     require_data()
-    with pytest.raises(ValueError, match="3695"):
-        twelve_bits(train)
+    with pytest.raises(ValueError, match="leave 1"):
+        twelve_bits(train=train)
 
 
 def damaged(folder, how: str):
@@ -73,6 +73,6 @@ def test_other_files_are_refused(tmp_path, monkeypatch, how):
     module._table.cache_clear()
     try:
         with pytest.raises(ValueError, match="Copy it again"):
-            twelve_bits(100)
+            twelve_bits(train=100)
     finally:
         module._table.cache_clear()

@@ -111,6 +111,11 @@ def test_arms_differ_in_order_alone_and_share_their_runs():
     assert [plans[order].runs[0].sampling for order in ORDERS] == [
         Reshuffle(LastBatch.WEIGHT), Sequential(LastBatch.WEIGHT),
     ]  # fmt: skip
+    for order, plan in plans.items():
+        *planes, ratio = plan.runs[0].measurements
+        assert all(one.everything for one in planes)
+        assert ratio.shuffled == (order == "shuffled")
+        assert ratio.last_batch is LastBatch.WEIGHT
     assert {plan.runs[0].task for plan in plans.values()} == {twelve_bit_bed("full", order).name for order in ORDERS}
     more = other.arms("full", {role: bed.facts() for role, bed in other.beds("full").items()})
     assert {run.id for run in more["tanh 80% shuffled"].runs} == {run.id for run in plans["shuffled"].runs}
@@ -131,3 +136,17 @@ def test_no_link_needs_all_four_kinds_of_network():
     claim = registry()["SAX-4"]
     assert claim.judge(exhibit("SAX-4", world(1.0))).outcome is Outcome.SUPPORTED
     assert claim.judge(exhibit("SAX-4", world(0.0))).outcome is Outcome.INCONCLUSIVE
+
+
+def test_dead_networks_of_relu_units_are_told_apart():
+    def values(arm, run, looks):
+        dead = arm.startswith("relu") and run.seed < 4
+        bins = RELU if arm.startswith("relu") else TANH
+        falls = np.full(LAYERS, 0.0 if dead else 2.0 + 0.01 * run.seed)
+        return {"train_accuracy": 0.52 if dead else 0.99} | made_up_layers(looks, falls, bins)
+
+    parts = {part.name: part for part in registry()["SAX-1"].judge(exhibit("SAX-1", values)).parts}
+    assert parts["shuffled: tanh forgets more than ReLU"].effect.value == pytest.approx(0.8, abs=0.1)
+    alive = parts["shuffled: tanh forgets more than ReLU, where ReLU learned"]
+    assert alive.effect.count == 6
+    assert alive.effect.value == pytest.approx(0.0, abs=1e-9)

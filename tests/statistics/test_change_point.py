@@ -42,6 +42,9 @@ def test_a_change_of_mean_is_the_one_of_a_search(seed, fewest):
     assert found.drop == pytest.approx(series[:place].mean() - series[place:].mean(), rel=1e-12)
     draws = [naive_mean(generator(100 + draw).permutation(series), fewest)[0] for draw in range(150)]
     share = (1 + sum(draw >= statistic for draw in draws)) / 151
+    alone = mean_change(series, generator=None, fewest=fewest)
+    assert (alone.place, alone.before, alone.after) == (found.place, found.before, found.after)
+    assert np.isnan(alone.p_value)
     assert found.p_value == pytest.approx(share, abs=0.17)  # 4 standard errors of 150 draws at worst
 
 

@@ -56,7 +56,8 @@ _Row = tuple[int, float, float, float]  # seed, compression, test accuracy and i
 class TanhCompressesReluDoesNot(Claim):
     """SAX-1: tanh in 30 bins on [-1, 1], ReLU in 100 bins from the smallest to the largest activation, as published.
 
-    Bits of the two therefore have not quite one meaning, which is the source's own point (SAX-2).
+    Bits of the two therefore have not quite one meaning, which is the source's own point (SAX-2). Networks of ReLU units
+    that died forget nothing: the seeds in which they learned are reported, since such were seen.
     """
 
     id = "SAX-1"
@@ -98,7 +99,12 @@ class TanhCompressesReluDoesNot(Claim):
                 np.array(list(relu.values())), unit=BITS, definition="bits that a layer of ReLU forgets"
             )
             nothing_lost = band(f"{order}: ReLU forgets nothing", own, -np.inf, COMPRESSED, counts=False)
-            parts += [compared, nothing_lost]
+            learned = _learned(exhibit, f"relu {order}")
+            alive = direction(
+                f"{order}: tanh forgets more than ReLU, where ReLU learned",
+                differences(tanh, {seed: relu[seed] for seed in relu.keys() & learned}), counts=False, **words,
+            )  # fmt: skip
+            parts += [compared, nothing_lost, alive]
         lines = layer_lines(information(exhibit, ORDERS[0], TANH), "tanh, layer")
         lines += layer_lines(information(exhibit, f"relu {ORDERS[0]}", RELU), "ReLU, layer")
         return verdict(self.id, exhibit, parts, figure=Figure("updates", "I(X;T), bits", tuple(lines)))
@@ -343,6 +349,15 @@ class CompressionDoesNotGeneralize(Claim):
 def _scatter(name: str, rows: Sequence[_Row]) -> Line:
     """Return test accuracy over compression, a point for each run, ascending."""
     return Line(name, tuple((lost, None, test, None) for _, lost, test, _ in sorted(rows, key=lambda row: row[1])))
+
+
+def _learned(exhibit: Exhibit, arm: str) -> set[int]:
+    """Return the seeds of an arm in which the network learned something."""
+    tracks = arm_tracks(exhibit)
+    return {
+        run.seed for run in exhibit.arms.get(arm, ())
+        if run.id in tracks and at_end("train_accuracy")(tracks[run.id]) > LEARNED
+    }  # fmt: skip
 
 
 def _outcome(linked: Part, cells: Part) -> Outcome:

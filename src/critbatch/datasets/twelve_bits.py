@@ -13,16 +13,16 @@ from .location import locate
 from .splits import Splits
 
 BITS = 12
-VALIDATED = 400
 
 
-def twelve_bits(train: int, *, in_order: bool = False) -> Splits:
-    """Return the 4,096 patterns of twelve bits, 0 or 1, as `train` training examples, 400 for validation, the rest for test.
+def twelve_bits(*, train: int = 3277, validation: int = 400, in_order: bool = False) -> Splits:
+    """Return the 4,096 patterns of twelve bits, 0 or 1, as training and validation set, and the rest to test on.
 
     Source: Shwartz-Ziv and Tishby (2017), arXiv:1703.00810; the file `ib-12bit/var_u.mat` that Saxe et al. (2018) give out.
 
     Args:
-        train: Training examples, at most 3,695.
+        train: Training patterns.
+        validation: Validation patterns, of what is left in a fixed random order.
         in_order: Whether these are the first as the file has them, which counts in binary: what the released code of
             Shwartz-Ziv and Tishby trains on. Labels are then rarer in training (.437) than in what is left (.836).
             Otherwise the first of one fixed random order.
@@ -32,15 +32,15 @@ def twelve_bits(train: int, *, in_order: bool = False) -> Splits:
         FileNotFoundError: If there is no such file.
     """
     inputs, targets = _table()
-    if not 1 <= train < len(inputs) - VALIDATED:
+    if train < 1 or validation < 1 or train + validation >= len(inputs):
         raise ValueError(
-            f"`twelve_bits(train={train})`: of {len(inputs)} patterns {VALIDATED} are for validation and at least 1 for "
-            f"test. Give 1 to {len(inputs) - VALIDATED - 1}."
+            f"`twelve_bits(train={train}, validation={validation})`: give at least 1 of each and, of {len(inputs)} "
+            "patterns, leave 1 to test on."
         )
     order = torch.randperm(len(inputs), generator=generator(0, "twelve bits"))
     first = torch.arange(train) if in_order else order[:train]
     rest = order[~torch.isin(order, first)]
-    parts = (first, rest[:VALIDATED], rest[VALIDATED:])
+    parts = (first, rest[:validation], rest[validation:])
     return Splits(*(Examples(inputs[part], targets[part]) for part in parts))
 
 

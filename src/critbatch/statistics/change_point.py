@@ -52,20 +52,19 @@ class BrokenLine:
 
 
 def mean_change(
-    values: np.ndarray, *, generator: np.random.Generator, fewest: int = 3, permutations: int = PERMUTATIONS
+    values: np.ndarray, *, generator: np.random.Generator | None, fewest: int = 3
 ) -> MeanChange:  # fmt: skip
     """Return the least squares place at which the mean of a series changes, over all places.
 
-    The p-value is that of the largest F over all places among permutations of the series: exact where the values are
+    The p-value is that of the largest F over all places among 999 permutations of the series: exact where the values are
     exchangeable without a change. A trend or a memory is then taken for a change.
 
     Source: Andrews (1993), Econometrica 61, 821-856 (supremum over places); permutations for its distribution.
 
     Args:
         values: Shape (time,); logarithms, where a factor is meant.
-        generator: Of the permutations.
+        generator: Of the permutations; None for the place alone, with a p-value of NaN.
         fewest: Values on either side.
-        permutations: How many; with none the p-value is 1.
 
     Raises:
         ValueError: If there are too few values for that, or one is not finite.
@@ -73,7 +72,7 @@ def mean_change(
     series = _checked(values, fewest)
     places = np.arange(fewest, len(series) - fewest + 1)
     steps = (np.arange(len(series)) >= places[:, None]).astype(float)
-    best, p_value = _best(series, np.ones((len(series), 1)), steps, generator, permutations)
+    best, p_value = _best(series, np.ones((len(series), 1)), steps, generator)
     place = int(places[best])
     return MeanChange(place, float(series[:place].mean()), float(series[place:].mean()), p_value)
 
@@ -106,7 +105,7 @@ def broken_line(
     places = np.arange(fewest, len(series) - fewest)
     line = np.stack([np.ones(len(x)), x], 1)
     hinges = np.maximum(x - x[places, None], 0)
-    best, p_value = _best(series, line, hinges, generator, PERMUTATIONS)
+    best, p_value = _best(series, line, hinges, generator)
     place = int(places[best])
     _, before, more = np.linalg.lstsq(np.column_stack([line, hinges[best]]), series, rcond=None)[0]
     after = float(before + more)
@@ -114,7 +113,7 @@ def broken_line(
 
 
 def _best(
-    series: np.ndarray, fixed: np.ndarray, candidates: np.ndarray, generator: np.random.Generator, permutations: int
+    series: np.ndarray, fixed: np.ndarray, candidates: np.ndarray, generator: np.random.Generator | None
 ) -> tuple[int, float]:  # fmt: skip
     """Return which candidate regressor explains most beyond the fixed ones, and the p-value of its F.
 
@@ -124,8 +123,7 @@ def _best(
         series: Shape (time,).
         fixed: Shape (time, regressor).
         candidates: Shape (place, time).
-        generator: Of permutations of the residuals.
-        permutations: How many.
+        generator: Of permutations of the residuals; None for a p-value of NaN.
     """
     axes = np.linalg.qr(fixed)[0]
     residual = series - axes @ (axes.T @ series)
@@ -133,7 +131,9 @@ def _best(
     beyond /= np.linalg.norm(beyond, axis=1, keepdims=True)
     if residual @ residual <= (1e-12 * len(series) * np.abs(series).max()) ** 2:
         return 0, 1.0  # nothing but rounding is left to explain
-    drawn = generator.permuted(np.tile(residual, (permutations, 1)), axis=1)
+    if generator is None:
+        return int(((residual @ beyond.T) ** 2).argmax()), np.nan
+    drawn = generator.permuted(np.tile(residual, (PERMUTATIONS, 1)), axis=1)
     rows = np.vstack([residual, drawn - (drawn @ axes) @ axes.T])
     shares = (rows @ beyond.T) ** 2 / (rows**2).sum(1, keepdims=True)
     largest = shares.max(1)
