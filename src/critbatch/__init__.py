@@ -13,6 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analysis.logged import fit_steps_to_target as fit_steps_to_target
+    from .batch_policies.adascale import AdaScale as AdaScale
+    from .batch_policies.cabs import CABS as CABS
+    from .batch_policies.instead_of_decay import InsteadOfDecay as InsteadOfDecay
+    from .batch_policies.noise_controlled import NoiseControlled as NoiseControlled
+    from .batch_policies.norm_test import NormTest as NormTest
+    from .batch_policies.ramp import Ramp as Ramp
+    from .batch_policies.seesaw import Seesaw as Seesaw
+    from .batch_policies.step_decay import StepDecay as StepDecay
+    from .batching import BatchSizeScheduler as BatchSizeScheduler
+    from .batching import VariableBatchSampler as VariableBatchSampler
     from .budgets.epochs import Epochs as Epochs
     from .budgets.examples import Examples as Examples
     from .budgets.longest import Longest as Longest
@@ -39,33 +49,46 @@ if TYPE_CHECKING:
     from .optimizers.sgd import SGD as SGD
     from .plan import sweep as sweep
     from .samplings.reshuffle import Reshuffle as Reshuffle
+    from .samplings.steered import Steered as Steered
+    from .scaling import scale_hyperparameters as scale_hyperparameters
     from .stores.memory import Memory as Memory
     from .stores.sql import Sql as Sql
     from .task import Target as Target
     from .task import Task as Task
 
 _PLACES = {
+    "AdaScale": "batch_policies.adascale",
     "Adam": "optimizers.adam",
     "AdamW": "optimizers.adamw",
+    "BatchSizeScheduler": "batching",
+    "CABS": "batch_policies.cabs",
     "Epochs": "budgets.epochs",
     "Estimate": "estimate",
     "Examples": "budgets.examples",
     "GradientNoiseMonitor": "monitor",
+    "InsteadOfDecay": "batch_policies.instead_of_decay",
     "Longest": "budgets.longest",
     "Memory": "stores.memory",
     "Metric": "objective",
+    "NoiseControlled": "batch_policies.noise_controlled",
     "NoiseMoments": "measurements.noise_moments",
+    "NormTest": "batch_policies.norm_test",
     "Processes": "executors.processes",
+    "Ramp": "batch_policies.ramp",
     "Reshuffle": "samplings.reshuffle",
     "Result": "job",
     "SGD": "optimizers.sgd",
     "Seconds": "budgets.seconds",
+    "Seesaw": "batch_policies.seesaw",
     "Serial": "executors.serial",
     "Sql": "stores.sql",
+    "Steered": "samplings.steered",
+    "StepDecay": "batch_policies.step_decay",
     "Steps": "budgets.steps",
     "Stream": "data",
     "Target": "task",
     "Task": "task",
+    "VariableBatchSampler": "batching",
     "fit": "job",
     "fit_steps_to_target": "analysis.logged",
     "measure": "measuring",
@@ -75,6 +98,7 @@ _PLACES = {
     "probe": "job",
     "reread": "job",
     "run": "job",
+    "scale_hyperparameters": "scaling",
     "sweep": "plan",
 }
 

@@ -13,8 +13,8 @@ from typing import Any
 from .task import Task
 
 KINDS = (
-    "budgets", "curves", "executors", "measurements", "optimizers", "samplings", "scaling_rules", "schedules", "stores",
-    "tasks",
+    "batch_policies", "budgets", "curves", "executors", "measurements", "optimizers", "samplings", "scaling_rules",
+    "schedules", "stores", "tasks",
 )  # fmt: skip
 
 

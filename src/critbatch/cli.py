@@ -8,6 +8,7 @@ import typer
 
 from .claim_commands import claims
 from .measure_command import measure
+from .scale_command import scale
 from .terminal import (
     CORES,
     FAILED,
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 app.add_typer(claims, name="claims")
 app.command()(measure)
+app.command()(scale)
 
 TaskName = Annotated[
     str, typer.Argument(metavar="TASK", help="A name from `critbatch tasks`, path/to/file.py:name, or module:name.")

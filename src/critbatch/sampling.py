@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
+from .batch_policy import BatchPolicy
+
 
 class LastBatch(enum.Enum):
     """What happens to the examples left over when the batch size does not divide the training set."""
@@ -25,6 +27,11 @@ class Sampling(ABC):
     def changes(self) -> tuple[int, ...]:
         """Return the epochs from which on batches may have sizes that were not there before; the first is 0."""
         return (0,)
+
+    @property
+    def steering(self) -> BatchPolicy | None:
+        """Return what decides the batch size while a run trains; None where it stays what it is."""
+        return None
 
     @abstractmethod
     def epoch(

@@ -34,7 +34,16 @@ def make(kind: str, name: str):
 
 EVERYTHING = [
     (kind, name)
-    for kind in ("budgets", "schedules", "samplings", "scaling_rules", "optimizers", "curves", "measurements")
+    for kind in (
+        "batch_policies",
+        "budgets",
+        "schedules",
+        "samplings",
+        "scaling_rules",
+        "optimizers",
+        "curves",
+        "measurements",
+    )
     for name in catalog.names(kind)
 ]
 

@@ -110,6 +110,8 @@ def obstacle(task: Task, run: Run) -> str:
     """Return why a run cannot train in a population, in a plain sentence; empty if it can."""
     if math.isinf(run.budget.most_steps(run.batch_size, len(task.train))):
         return "its budget counts seconds, which a run has for itself only when it trains alone"
+    if run.sampling.steering is not None:
+        return "its batch size is decided while it trains"
     if run.micro_batch_size < run.batch_size:
         return "it accumulates micro-batches"
     if isinstance(task.train, Examples) and len(task.train) < run.batch_size:

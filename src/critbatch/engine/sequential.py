@@ -17,6 +17,7 @@ from ..record import Ending, record_table
 from ..task import Task
 from .looks import Looks
 from .memory import OutOfMemory, halving
+from .steering import Steering
 
 LOOKS = frozenset(look_steps())
 
@@ -51,22 +52,29 @@ def _train(task: Task, run: Run, device: torch.device) -> RunResult:
     micro_batch_size = run.micro_batch_size
     ending = None
     looks = Looks(task, run, device)
+    policy = run.sampling.steering
+    steering = None if policy is None else Steering(policy, run, len(task.train))
     model = task.initialise(run.seed).to(device, dtype).train()
     optimizer = run.optimizer.build(model.parameters(), run.learning_rate)
     try:
         looks.take(lambda: model, progress)
         started = time.perf_counter()
-        for batch in batches(task, run, device, dtype):
+        for batch in batches(task, run, device, dtype) if steering is None else steering.batches(task, device, dtype):
             factor = run.schedule.factor(run.budget.used(progress))
+            if steering is not None:
+                factor *= steering.prepare(task, model, batch)
             loss, micro_batch_size = take_step(task, run, model, optimizer, batch, factor, micro_batch_size)
             seconds = time.perf_counter() - started
             progress = Progress(progress.step + 1, progress.examples + len(batch), seconds, progress.train_size)
+            if steering is not None:
+                steering.stepped(loss, factor, progress)
             if not math.isfinite(loss):
                 ending = Ending.DIVERGED
             elif run.budget.used(progress) >= 1:
                 ending = Ending.BUDGET
             if ending is Ending.BUDGET or (ending is None and progress.step in LOOKS):
                 ending = looks.take(lambda: model, progress, spent=ending is Ending.BUDGET) or ending
+                looks.records += [] if steering is None else steering.records(progress)
                 started = time.perf_counter() - seconds
             if ending:
                 break
