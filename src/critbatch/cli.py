@@ -77,6 +77,7 @@ Margin = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
 Minima = Annotated[bool, typer.Option("--minima", help="Measure solutions too: sharpness, width along lines, noise.")]
+Ramps = Annotated[bool, typer.Option("--ramps", help="Try batch sizes that grow: would one have saved time?")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many runs and how long; train (nearly) nothing.")]
 
 
@@ -114,10 +115,10 @@ def run(  # noqa: PLR0913, PLR0917
     target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
     weight_decay: WeightDecay = None, clip_norm: ClipNorm = None, schedule: ScheduleName = "constant",
     sampling: SamplingName = "reshuffle", last_batch: LastBatchName = "drop",
-    micro_batch_size: MicroBatchSize = None, confirm: Confirm = True, minima: Minima = False, margin: Margin = None,
-    dtype: Dtype = "float32", device: Device = "cpu", engine: EngineName = "auto", executor: ExecutorName = "processes",
-    workers: Workers = CORES, store: StoreUrl = "", out: Out = None, dry_run: DryRun = False, as_json: Json = False,
-    no_progress: Quiet = False,
+    micro_batch_size: MicroBatchSize = None, confirm: Confirm = True, minima: Minima = False,
+    ramps: Ramps = False, margin: Margin = None, dtype: Dtype = "float32", device: Device = "cpu",
+    engine: EngineName = "auto", executor: ExecutorName = "processes", workers: Workers = CORES, store: StoreUrl = "",
+    out: Out = None, dry_run: DryRun = False, as_json: Json = False, no_progress: Quiet = False,
 ) -> None:  # fmt: skip
     """Sweep batch size x learning rate x seed on TASK and say which batch size and learning rate to use, and why."""
     with orderly():
@@ -137,6 +138,7 @@ def run(  # noqa: PLR0913, PLR0917
             "micro_batch_size": micro_batch_size,
             "confirm": confirm,
             "minima": minima,
+            "ramps": ramps,
             "dtype": dtype,
             "device": device,
             "engine": arguments.engine(engine),

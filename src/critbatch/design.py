@@ -2,10 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from .analysis.choice import Choice, extension
+from .batch_policies.adascale import AdaScale
+from .batch_policies.cabs import CABS
+from .batch_policies.instead_of_decay import InsteadOfDecay
+from .batch_policies.noise_controlled import NoiseControlled
+from .batch_policies.norm_test import NormTest
+from .batch_policies.ramp import Ramp
+from .batch_policies.seesaw import Seesaw
+from .batch_policies.step_decay import StepDecay
+from .batch_policy import BatchPolicy
 from .budget import Budget
 from .measurement import Measurement
 from .measurements.adaptive_sharpness import AdaptiveSharpness
@@ -14,10 +23,12 @@ from .measurements.keskar_sharpness import KeskarSharpness
 from .measurements.noise_covariance import NoiseCovariance
 from .measurements.solution_line import SolutionLine
 from .optimizer import Optimizer
+from .optimizers.sgd import SGD
 from .plan import Plan, describe, sweep
 from .sampling import Sampling
+from .samplings.steered import Steered
 from .schedule import Schedule
-from .task import Task
+from .task import Target, Task
 
 PILOT_POWERS = range(-3, 3)
 GRID_POWERS = range(-3, 4)
@@ -46,6 +57,7 @@ class Design:
         learning_rates: One list for all batch sizes, or empty: search.
         micro_batch_size: Examples per forward pass, or None for whole batches.
         minima: Whether to look at the solutions as well: sharpness, width, noise.
+        ramps: Whether to try batch sizes that change while training goes on.
     """
 
     batch_sizes: tuple[int, ...]
@@ -59,6 +71,7 @@ class Design:
     micro_batch_size: int | None = None
     dtype: str = "float32"
     minima: bool = False
+    ramps: bool = False
 
     def check(self, task: Task) -> None:
         """Do nothing if the design can be carried out on `task`.
@@ -116,12 +129,33 @@ class Design:
             plans.append(self.measured(task, size, rate, measured))
         return Plan(tuple(run for plan in plans for run in plan.runs))
 
+    def steered(self, task: Task, first: dict[int, tuple[float, int]], target: Target) -> Plan:
+        """Return every policy from every first batch size on, at as many learning rates as a fixed one has.
+
+        Policies that follow a calendar act when a quarter, a half and three quarters of the examples have been seen that
+        the first batch size needs to the target when it stays. Runs end at the target.
+
+        Args:
+            task: What to train.
+            first: By first batch size: its best learning rate, and its examples to the target.
+            target: Where runs end.
+        """
+        plans = []
+        for size, (rate, examples) in first.items():
+            for policy in policies(examples, is_plain=isinstance(self.optimizer, SGD) and not self.optimizer.momentum):
+                other = replace(self, sampling=Steered(policy), micro_batch_size=None)
+                rates = [rate * 2.0**power for power in GRID_POWERS]
+                plans.append(other._sweep(task, rates, self.seeds, (size,)))
+        return Plan(tuple(replace(run, target=target) for plan in plans for run in plan.runs))
+
     def size(self) -> tuple[int, int]:
         """Return how many runs the design needs, and how many at most if every bracket has to be extended."""
         cells = len(self.learning_rates) or len(GRID_POWERS)
         runs = len(self.batch_sizes) * (len(self.seeds) * (cells + self.minima) + len(self.fresh_seeds)) + len(
             self.seeds
         )
+        if self.ramps:
+            runs += 2 * POLICIES * len(GRID_POWERS) * len(self.seeds) + POLICIES * len(self.fresh_seeds)
         if self.learning_rates:
             return runs, runs
         shared = sum(power % 2 == 0 for power in GRID_POWERS)  # pilot rates that are in the grid too
@@ -154,3 +188,20 @@ def default_batch_sizes(train_size: int, factor: int = 4) -> tuple[int, ...]:
             size *= factor
 
     return tuple(size for size in (*powers(), train_size) if size <= LARGEST_DEFAULT)
+
+
+POLICIES = 8  # at most, of `policies`
+
+
+def policies(examples: int, *, is_plain: bool) -> tuple[BatchPolicy, ...]:
+    """Return the policies that a sweep compares with fixed batch sizes.
+
+    Args:
+        examples: To the target with a fixed batch.
+        is_plain: Whether the optimizer is plain SGD, for which alone CABS is made.
+    """
+    at = tuple(max(quarter, examples * quarter // 4) for quarter in (1, 2, 3))
+    found: tuple[BatchPolicy, ...] = (
+        Ramp(at, (2.0, 4.0, 8.0)), InsteadOfDecay(at), Seesaw(at), StepDecay(at), NormTest(), NoiseControlled(), AdaScale(),
+    )  # fmt: skip
+    return (*found, CABS()) if is_plain else found

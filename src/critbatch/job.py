@@ -101,8 +101,8 @@ def run(  # noqa: PLR0913
     task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), learning_rates: Iterable[SupportsFloat] = (), seeds: int = SEEDS,
     budget: Budget | None = None, target: Target | None = None, optimizer: Optimizer | None = None,
     schedule: Schedule | None = None, sampling: Sampling | None = None, micro_batch_size: int | None = None,
-    confirm: bool = True, minima: bool = False, margin: float | None = None, dtype: str = "float32", device: str = "cpu",
-    engine: Engine = "auto", executor: Executor | None = None, store: Store | None = None,
+    confirm: bool = True, minima: bool = False, ramps: bool = False, margin: float | None = None,
+    dtype: str = "float32", device: str = "cpu", engine: Engine = "auto", executor: Executor | None = None, store: Store | None = None,
     out: str | Path | None = None, progress: bool = True, command: str = "critbatch.run",
 ) -> Result:  # fmt: skip
     """Sweep batch size x learning rate x seed on `task` and return what was found.
@@ -122,6 +122,7 @@ def run(  # noqa: PLR0913
         micro_batch_size: Examples per forward pass, for accumulation.
         confirm: Train each batch size's best learning rate on as many fresh seeds, and quote only these.
         minima: Look at the solutions as well: sharpness, width along lines and gradient noise against the batch size.
+        ramps: Try batch sizes that change while training goes on, and say whether one would have saved time.
         margin: Within which differences of the test metric count as none, in its unit; the default is one percentage
             point of accuracy (half a point from 10,000 test examples on), 2% of any other metric.
         dtype: "float32" or "float64".
@@ -141,7 +142,7 @@ def run(  # noqa: PLR0913
     design = make_design(
         task, batch_sizes=batch_sizes, learning_rates=learning_rates, seeds=seeds, budget=budget, optimizer=optimizer,
         schedule=schedule, sampling=sampling, micro_batch_size=micro_batch_size, confirm=confirm, dtype=dtype,
-        minima=minima,
+        minima=minima, ramps=ramps,
     )  # fmt: skip
     design.check(task)
     check_device(device)
@@ -177,7 +178,7 @@ def make_design(  # noqa: PLR0913
     task: Task, *, batch_sizes: Iterable[SupportsIndex] = (), learning_rates: Iterable[SupportsFloat] = (), seeds: int = SEEDS,
     budget: Budget | None = None, optimizer: Optimizer | None = None, schedule: Schedule | None = None,
     sampling: Sampling | None = None, micro_batch_size: int | None = None, confirm: bool = True, dtype: str = "float32",
-    minima: bool = False,
+    minima: bool = False, ramps: bool = False,
 ) -> Design:  # fmt: skip
     """Return the design that `run` carries out for these arguments (see there)."""
     return Design(
@@ -192,6 +193,7 @@ def make_design(  # noqa: PLR0913
         fresh_seeds=tuple(range(seeds, 2 * seeds)) if confirm else (),
         dtype=dtype,
         minima=minima,
+        ramps=ramps,
     )
 
 

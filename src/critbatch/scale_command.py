@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .terminal import OK, Json, orderly, print_json
+from .terminal import Json, orderly, print_json
 
 Size = Annotated[str, typer.Option(help="Examples in one update: 256, or devices x examples each: 8x32, 8x32x4.")]
 Number = Annotated[float | None, typer.Option()]
@@ -48,7 +48,6 @@ def scale(  # noqa: PLR0913, PLR0917
             print_json(found.to_json())
         else:
             typer.echo(str(found))
-        raise typer.Exit(OK)
 
 
 def _size(text: str, option: str) -> int:

@@ -16,6 +16,8 @@ import torch
 from .advice import recommend
 from .analysis.assemble import Circumstances, assemble, choices
 from .analysis.choice import Choice
+from .analysis.grid import grid
+from .analysis.ramps import apart, best_runs, first_batches
 from .budget import Budget
 from .budgets.longest import Longest
 from .budgets.seconds import Seconds
@@ -216,6 +218,29 @@ def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
             progress.run("solutions", design.ends(task, chosen))
         if design.fresh_seeds:
             progress.run("fresh seeds", design.confirmed(task, chosen))
+        if design.ramps:
+            _train_ramps(progress, chosen)
+
+
+def _train_ramps(progress: Progress, rates: Mapping[int, float]) -> None:
+    """Train batch sizes that change, tuned as fixed ones were, from the fastest batch size and a smaller one on.
+
+    Then the best first batch size and learning rate of each policy on fresh seeds.
+    """
+    design, task, store = progress.design, progress.task, progress.workshop.store
+    evidence = store.evidence(run.id for run in progress.plan.runs)
+    arranged = grid(evidence, progress.facts, seeds=design.seeds)
+    examples = first_batches(arranged, rates)
+    target = progress.workshop.target or task.target
+    if not examples or target is None:
+        return
+    plan = design.steered(task, {size: (rates[size], seen) for size, seen in examples.items()}, target)
+    found = progress.run("changing batch sizes", plan)
+    best = best_runs(found, arranged, seed=design.seeds[0])
+    chosen = [run for run in plan.runs if run.id in best]
+    more = [dataclasses.replace(run, seed=seed) for run in chosen for seed in design.fresh_seeds]
+    if more:
+        progress.run("changing batch sizes, fresh seeds", Plan(tuple(more)))
 
 
 def analyse(study: Study, evidence: Evidence) -> Finding:
@@ -225,7 +250,7 @@ def analyse(study: Study, evidence: Evidence) -> Finding:
     circumstances = Circumstances(described["device"], described["versions"], described["plan"])
     finding = recommend(assemble(evidence, facts, circumstances, curve=Hyperbola(), rules=RULES))
     open_ends = [one.batch_size for one in finding.batch_sizes if one.learning_rate_at_edge != "none"]
-    exhibit = exhibit_of_sweep(evidence, facts, described["plan"])
+    exhibit = exhibit_of_sweep(apart(evidence)[0], facts, described["plan"])
     return dataclasses.replace(finding, claims=() if exhibit is None else judge_sweep(exhibit, open_ends))
 
 

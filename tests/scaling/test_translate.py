@@ -114,7 +114,7 @@ def optimizers():
     yield torch.optim.Adafactor(groups)
 
 
-@pytest.mark.parametrize("optimizer", optimizers(), ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("optimizer", list(optimizers()), ids=lambda one: type(one).__name__)
 def test_it_applies_to_every_group_of_a_real_optimizer_and_back(optimizer):
     before = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     there = cb.scale_hyperparameters(optimizer, from_batch=32, to_batch=128)

@@ -18,6 +18,7 @@ from .grid import Grid, grid
 from .joint import joint_fit
 from .noise_along import noise_along
 from .pareto import pareto, step_seconds, time_optimal
+from .ramps import apart, compare_ramps
 from .rates import learning_rate_rule
 from .readings import readings
 from .solutions import solutions
@@ -63,6 +64,8 @@ def assemble(
         rules: Learning rate scaling rules to compare with, by name.
     """
     plan = circumstances.plan
+    everything = evidence
+    evidence, steered = apart(evidence)
     arranged, chosen = choices(evidence, facts, seeds=plan.get("seeds", ()))
     fresh = grid(evidence, arranged.facts, seeds=plan["fresh_seeds"]) if plan.get("fresh_seeds") else None
     horizon = stretched_over(plan)
@@ -80,8 +83,8 @@ def assemble(
         device=circumstances.device,
         versions=circumstances.versions,
         plan=plan,
-        seconds=float(evidence.runs["seconds"].sum()),
-        endings={ending.name: int((evidence.runs["ending"] == ending.name).sum()) for ending in Ending},
+        seconds=float(everything.runs["seconds"].sum()),
+        endings={ending.name: int((everything.runs["ending"] == ending.name).sum()) for ending in Ending},
         batch_sizes=rows,
         budgets=budgets,
         flips=flips(budgets, winners),
@@ -93,7 +96,7 @@ def assemble(
         claims=(),
         cells=tuple(cell for size, choice in chosen.items() for cell in cells(arranged, size, choice)),
         curves=curve_points(arranged, chosen),
-        warnings=tuple(_warnings(arranged, chosen, evidence) + (STRETCHED if horizon is not None else [])),
+        warnings=tuple(_warnings(arranged, chosen, everything) + (STRETCHED if horizon is not None else [])),
         target_winners=winners,
         critical_batch_sizes=definitions(fit, joint, noise),
         regimes=known,
@@ -103,6 +106,7 @@ def assemble(
         pareto=pareto(rows, step_seconds(arranged)),
         time_optimal=time_optimal(arranged, fit),
         solutions=solutions(evidence),
+        ramps=compare_ramps(evidence, steered, arranged, fresh_seeds=plan.get("fresh_seeds", ())),
     )
 
 

@@ -57,8 +57,8 @@ class VariableBatchSampler(Sampler[list[int]]):
     """
 
     def __init__(
-        self, data: Sized | IterableDataset[Any] | int, batch_size: int, *, seed: int = 0, shuffle: bool = True, drop_last: bool = False,
-        rank: int | None = None, world_size: int | None = None,
+        self, data: Any, batch_size: int, *, seed: int = 0, shuffle: bool = True,
+        drop_last: bool = False, rank: int | None = None, world_size: int | None = None,
     ) -> None:  # fmt: skip
         self.count = _length(data)
         self.rank, self.world_size = _place(rank, world_size)
@@ -183,7 +183,7 @@ class VariableBatchSampler(Sampler[list[int]]):
         return setting.batch_size if left - setting.batch_size >= self.world_size else left
 
 
-def _length(data: Sized | IterableDataset[Any] | int) -> int:
+def _length(data: Any) -> int:
     if isinstance(data, int):
         return data
     if isinstance(data, IterableDataset) or not isinstance(data, Sized):

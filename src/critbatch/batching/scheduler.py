@@ -93,10 +93,8 @@ class BatchSizeScheduler:
             self._moments.append(moments)
         if self._monitor is not None:
             found = self._monitor.history.measured
-            self._moments += [
-                (float(one.moments.traces.sum()), float(one.moments.squared_norms.sum()))
-                for one in found[self._heard :]
-            ]
+            parts = [one.moments for one in found[self._heard :]]
+            self._moments += [(float(one.traces.sum()), float(one.squared_norms.sum())) for one in parts]
             self._heard = len(found)
 
     def _decide(self, now: Setting) -> None:

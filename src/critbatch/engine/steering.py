@@ -69,7 +69,7 @@ class Steering:
                 sizes.append(len(inputs))
         for one, before in zip(model.buffers(), kept, strict=True):
             one.copy_(before)
-        trace, square = noise_moments(torch.stack(found), torch.tensor(sizes, device=found[0].device))
+        trace, square = noise_moments(torch.stack(found), found[0].new_tensor(sizes))
         self._moments.append((float(trace), float(square)))
 
     def stepped(self, loss: float, factor: float, progress: Progress) -> None:

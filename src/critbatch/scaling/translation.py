@@ -122,7 +122,7 @@ class Translation:
 
     def __str__(self) -> str:
         rows = [("", f"B = {self.from_batch}", f"B = {self.to_batch}", "formula")]
-        rows += [(one.name, short(one.before), _after(one), one.formula) for one in self.changes]
+        rows += [(one.name, _digits(one.before), _after(one), one.formula) for one in self.changes]
         widths = [max(len(row[at]) for row in rows) for at in range(3)]
         lines = [
             "  ".join(f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
@@ -135,7 +135,12 @@ class Translation:
 
 def _after(one: Change) -> str:
     ends = "" if one.low is None or one.high is None else f" [{short(one.low)}, {short(one.high)}]"
-    return short(one.after) + ends
+    return _digits(one.after) + ends
+
+
+def _digits(value: float) -> str:
+    """Return a number with three digits, or as many as tell it from 1."""
+    return f"{value:.6g}" if 0.9 < value < 1 else short(value)
 
 
 def _listed(title: str, texts: Any, line: Callable[[str], str] = "  - {}".format) -> list[str]:
