@@ -129,7 +129,7 @@ class Design:
             plans.append(self.measured(task, size, rate, measured))
         return Plan(tuple(run for plan in plans for run in plan.runs))
 
-    def steered(self, task: Task, first: dict[int, tuple[float, int]], target: Target) -> Plan:
+    def steered(self, task: Task, first: dict[int, tuple[float, int, int]], target: Target) -> Plan:
         """Return every policy from every first batch size on, at as many learning rates as a fixed one has.
 
         Policies that follow a calendar act when a quarter, a half and three quarters of the examples have been seen that
@@ -137,12 +137,14 @@ class Design:
 
         Args:
             task: What to train.
-            first: By first batch size: its best learning rate, and its examples to the target.
+            first: By first batch size: its best learning rate, its steps and its examples to the target.
             target: Where runs end.
         """
         plans = []
-        for size, (rate, examples) in first.items():
-            for policy in policies(examples, is_plain=isinstance(self.optimizer, SGD) and not self.optimizer.momentum):
+        for size, (rate, steps, examples) in first.items():
+            for policy in policies(
+                steps, examples, is_plain=isinstance(self.optimizer, SGD) and not self.optimizer.momentum
+            ):
                 other = replace(self, sampling=Steered(policy), micro_batch_size=None)
                 rates = [rate * 2.0**power for power in GRID_POWERS]
                 plans.append(other._sweep(task, rates, self.seeds, (size,)))
@@ -191,17 +193,25 @@ def default_batch_sizes(train_size: int, factor: int = 4) -> tuple[int, ...]:
 
 
 POLICIES = 8  # at most, of `policies`
+DECISIONS = 8
 
 
-def policies(examples: int, *, is_plain: bool) -> tuple[BatchPolicy, ...]:
+def policies(steps: int, examples: int, *, is_plain: bool) -> tuple[BatchPolicy, ...]:
     """Return the policies that a sweep compares with fixed batch sizes.
 
+    Those that look at the noise decide about `DECISIONS` times on the way to the target, and observe half of the steps.
+
     Args:
-        examples: To the target with a fixed batch.
+        steps: To the target with a fixed batch.
+        examples: Likewise.
         is_plain: Whether the optimizer is plain SGD, for which alone CABS is made.
     """
     at = tuple(max(quarter, examples * quarter // 4) for quarter in (1, 2, 3))
+    every = max(4, steps // DECISIONS)
+    looks = min(every // 2, 20)
+    observed = {"every": every, "looks": looks}
     found: tuple[BatchPolicy, ...] = (
-        Ramp(at, (2.0, 4.0, 8.0)), InsteadOfDecay(at), Seesaw(at), StepDecay(at), NormTest(), NoiseControlled(), AdaScale(),
+        Ramp(at, (2.0, 4.0, 8.0)), InsteadOfDecay(at), Seesaw(at), StepDecay(at),
+        NormTest(**observed), NoiseControlled(**observed), AdaScale(**observed),
     )  # fmt: skip
-    return (*found, CABS()) if is_plain else found
+    return (*found, CABS(**observed)) if is_plain else found

@@ -230,11 +230,11 @@ def _train_ramps(progress: Progress, rates: Mapping[int, float]) -> None:
     design, task, store = progress.design, progress.task, progress.workshop.store
     evidence = store.evidence(run.id for run in progress.plan.runs)
     arranged = grid(evidence, progress.facts, seeds=design.seeds)
-    examples = first_batches(arranged, rates)
+    first = first_batches(arranged, rates)
     target = progress.workshop.target or task.target
-    if not examples or target is None:
+    if not first or target is None:
         return
-    plan = design.steered(task, {size: (rates[size], seen) for size, seen in examples.items()}, target)
+    plan = design.steered(task, {size: (rates[size], *needed) for size, needed in first.items()}, target)
     found = progress.run("changing batch sizes", plan)
     best = best_runs(found, arranged, seed=design.seeds[0])
     chosen = [run for run in plan.runs if run.id in best]

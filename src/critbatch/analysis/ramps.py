@@ -82,8 +82,8 @@ def costs_to_target(track: Track, facts: TaskFacts, model: tuple[float, float]) 
     return np.array([np.inf if one is None or one <= 0 else one for one in found])
 
 
-def first_batches(arranged: Grid, rates: Mapping[int, float]) -> dict[int, int]:
-    """Return with which batch sizes policies begin, and the examples that each needs to the target when it stays fixed.
+def first_batches(arranged: Grid, rates: Mapping[int, float]) -> dict[int, tuple[int, int]]:
+    """Return with which batch sizes policies begin; and steps and examples that each needs to the target when it stays.
 
     The fastest to the target by the time model, and the largest that is at most a quarter of it. Nothing if none reached
     the target on every seed.
@@ -104,7 +104,7 @@ def first_batches(arranged: Grid, rates: Mapping[int, float]) -> dict[int, int]:
         return {}
     best = min(found, key=lambda size: found[size][0])
     smaller = max((size for size in found if size <= best / 4), default=best)
-    return {size: max(1, round(found[size][2])) for size in sorted({best, smaller})}
+    return {size: (max(1, round(found[size][1])), max(1, round(found[size][2]))) for size in sorted({best, smaller})}
 
 
 def best_runs(steered: Evidence, arranged: Grid, *, seed: int) -> set[str]:
