@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from .batch_policies.step_decay import StepDecay as StepDecay
     from .batching import BatchSizeScheduler as BatchSizeScheduler
     from .batching import VariableBatchSampler as VariableBatchSampler
+    from .branching import BranchLoop as BranchLoop
+    from .branching import branch as branch
     from .budgets.epochs import Epochs as Epochs
     from .budgets.examples import Examples as Examples
     from .budgets.longest import Longest as Longest
     from .budgets.seconds import Seconds as Seconds
     from .budgets.steps import Steps as Steps
     from .data import Stream as Stream
+    from .effective_batch import EffectiveBatch as EffectiveBatch
     from .estimate import Estimate as Estimate
     from .executors.processes import Processes as Processes
     from .executors.serial import Serial as Serial
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from .job import run as run
     from .measurements.noise_moments import NoiseMoments as NoiseMoments
     from .measuring import measure as measure
+    from .models.ghost import GhostBatchNorm as GhostBatchNorm
+    from .models.ghost import ghost_batchnorm as ghost_batchnorm
     from .monitor import GradientNoiseMonitor as GradientNoiseMonitor
     from .noise import noise_moments as noise_moments
     from .noise import noise_scale as noise_scale
@@ -61,10 +66,13 @@ _PLACES = {
     "Adam": "optimizers.adam",
     "AdamW": "optimizers.adamw",
     "BatchSizeScheduler": "batching",
+    "BranchLoop": "branching",
     "CABS": "batch_policies.cabs",
+    "EffectiveBatch": "effective_batch",
     "Epochs": "budgets.epochs",
     "Estimate": "estimate",
     "Examples": "budgets.examples",
+    "GhostBatchNorm": "models.ghost",
     "GradientNoiseMonitor": "monitor",
     "InsteadOfDecay": "batch_policies.instead_of_decay",
     "Longest": "budgets.longest",
@@ -89,8 +97,10 @@ _PLACES = {
     "Target": "task",
     "Task": "task",
     "VariableBatchSampler": "batching",
+    "branch": "branching",
     "fit": "job",
     "fit_steps_to_target": "analysis.logged",
+    "ghost_batchnorm": "models.ghost",
     "measure": "measuring",
     "measure_noise": "noise_study",
     "noise_moments": "noise",

@@ -11,12 +11,12 @@ import torch
 from ..budget import Progress
 from ..data import Examples, Stream
 from ..measurement import GradientSums, Measurement, Snapshot, measured_steps
+from ..out_of_memory import halving
 from ..plan import Run
 from ..randomness import generator, seed_of
 from ..record import Ending, Record
 from ..statistics.censoring import crossing
 from ..task import Task
-from .memory import halving
 
 EVALUATION_CHUNK = 2048
 

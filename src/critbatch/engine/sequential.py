@@ -11,12 +11,12 @@ from torch import Tensor
 from ..budget import Progress
 from ..data import Examples
 from ..measurement import look_steps
+from ..out_of_memory import OutOfMemory, halving
 from ..plan import Run, RunResult
 from ..randomness import generator, seed_of
 from ..record import Ending, record_table
 from ..task import Task
 from .looks import Looks
-from .memory import OutOfMemory, halving
 from .steering import Steering
 
 LOOKS = frozenset(look_steps())

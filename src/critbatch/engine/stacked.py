@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from typing_extensions import override
 
 from ..data import Examples
+from ..out_of_memory import halving
 from ..randomness import generator
 from .draws import Draw, Substituted, Watch
 from .fixed_memory import FixedMemory, Pool, said
-from .memory import halving
 from .native.values import Unsupported
 from .replicas import Block, Replicas
 from .step import State, Step, differentiable

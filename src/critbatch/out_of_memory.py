@@ -34,7 +34,7 @@ def halving(size: int, buffers: Sequence[torch.Tensor], attempt: Callable[[int],
         try:
             return attempt(size), size
         except (MemoryError, RuntimeError) as error:
-            if not _is_memory(error):
+            if not is_memory(error):
                 raise
             if size == 1:
                 raise OutOfMemory(f"one example at a time does not fit into memory: {error}") from error
@@ -44,6 +44,7 @@ def halving(size: int, buffers: Sequence[torch.Tensor], attempt: Callable[[int],
             buffer.copy_(before)
 
 
-def _is_memory(error: Exception) -> bool:
+def is_memory(error: Exception) -> bool:
+    """Return whether an error says that memory ran out, on the device or on the host."""
     # a full device is an OutOfMemoryError, a full host a plain RuntimeError that only its text tells apart
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
