@@ -1,5 +1,6 @@
 """How batch size and learning rate move together while a run trains."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
@@ -42,7 +43,12 @@ class Seen:
     squared_norms: tuple[float, ...] = ()
 
     def grown(self, batch_size: float, exponent: float) -> Setting:
-        """Return the setting at `batch_size`, rounded and at most `most`, the rate following with `exponent`."""
+        """Return the setting at `batch_size`, rounded and at most `most`, the rate following with `exponent`.
+
+        A batch size that is no number changes nothing: a training that diverges gives such ones.
+        """
+        if not math.isfinite(batch_size):
+            return self.now
         size = max(1, min(self.most, round(batch_size)))
         return Setting(size, (size / self.first) ** exponent)
 

@@ -38,6 +38,7 @@ def show(finding: Finding, console: Console) -> None:
         console.print(f"  diverged runs: {diverged}")
     _paragraph(console, "Which batch size wins", finding.flips)
     _paragraph(console, "Why", _why(finding))
+    _paragraph(console, "Would a ramp have saved time", [finding.ramps.sentence] if finding.ramps else [])
     _advice(finding, console)
 
 

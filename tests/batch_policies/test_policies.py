@@ -48,6 +48,15 @@ def test_a_policy_says_nothing_that_cannot_be_trained(name):
 
 
 @pytest.mark.parametrize("name", catalog.names("batch_policies"))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_training_that_diverges_does_not_break_a_policy(name, bad):
+    policy = catalog.load("batch_policies", name)()
+    for traces in ((1.0, bad), (bad, bad), (1e300, 1e300)):
+        told = seen(now=policy.start(8, 1000), loss=bad, learning_rate=bad, traces=traces, squared_norms=(1.0, 1.0))
+        assert 1 <= policy.decide(told).batch_size <= 1000
+
+
+@pytest.mark.parametrize("name", catalog.names("batch_policies"))
 def test_without_measurements_nothing_moves_that_needs_them(name):
     policy = catalog.load("batch_policies", name)()
     if policy.observations:

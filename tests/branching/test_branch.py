@@ -1,6 +1,7 @@
 """Branched training against exact losses of a regression, and on real loops."""
 
 import copy
+import itertools
 import json
 import math
 
@@ -18,7 +19,7 @@ from critbatch.scaling_rules.linear import Linear
 from critbatch.scaling_rules.square_root import SquareRoot
 from tests.branching.oracle import Regression, bracket, exact_loss
 
-RATE, BATCH, EXAMPLES = 0.08, 2, 256
+RATE, BATCH, EXAMPLES = 0.12, 2, 256
 
 
 def test_branch_losses_are_those_of_the_exact_recursion():
@@ -58,7 +59,7 @@ def test_with_many_seeds_the_bracket_is_found():
     assert found.critical_batch_size.low <= last * BATCH
     assert found.critical_batch_size.high == first * BATCH
     assert last * BATCH / 2 <= found.critical_batch_size.value <= first * BATCH
-    assert [one.verdict for one in found.branches][0] == "fine"
+    assert found.branches[0].verdict == "fine"
     assert found.cost["examples"] >= 4 * 3 * 120 * EXAMPLES
     assert json.loads(json.dumps(found.to_json()))["undetected"] == found.undetected
     assert "Local critical batch size" in str(found)
@@ -72,7 +73,7 @@ def test_a_rule_that_is_wrong_by_far_shows_at_the_edge():
 
 def test_branches_that_diverge_are_a_result():
     found = cb.branch(
-        Regression(0.4), batch_size=BATCH, examples=EXAMPLES, rule=Linear(), factors=(0.25, 0.5, 32.0), seeds=4
+        Regression(0.4), batch_size=BATCH, examples=EXAMPLES, rule=Linear(), factors=(0.25, 0.5, 1000.0), seeds=4
     )
     assert sum(one.diverged for one in found.branches) > 0
     assert found.critical_batch_size.high is not None
@@ -143,7 +144,7 @@ def test_a_loop_sees_the_rest_of_its_epoch_first_and_every_branch_the_same_order
     one.load(0)
     second = [one._next(4), one._next(4)]
     assert set(first[0] + first[1][:1]) == {1, 3, 4}
-    assert sum(first, []) == sum(second, [])
+    assert [*itertools.chain(*first)] == [*itertools.chain(*second)]
 
 
 def test_branches_of_a_plain_loop_with_one_seed_say_what_they_do_not_cover():
@@ -167,7 +168,7 @@ def test_a_checkpoint_from_a_file_and_one_that_does_not_fit(tmp_path):
     assert torch.equal(model[0].weight, one.model[0].weight)
     small = nn.Linear(6, 3)
     before = copy.deepcopy(small.state_dict())
-    with pytest.raises(ValueError, match="does not fit the model: 0.bias is not in the model"):
+    with pytest.raises(ValueError, match=r"does not fit the model: 0\.bias is not in the model"):
         cb.BranchLoop(small, torch.optim.Adam(small.parameters()), checkpoint=tmp_path / "at.pt", **facts)
     assert torch.equal(before["weight"], small.weight)
     with pytest.raises(ValueError, match=r"groups of \[1\] parameters, the checkpoint of \[6\]"):

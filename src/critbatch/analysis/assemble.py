@@ -96,7 +96,9 @@ def assemble(
         claims=(),
         cells=tuple(cell for size, choice in chosen.items() for cell in cells(arranged, size, choice)),
         curves=curve_points(arranged, chosen),
-        warnings=tuple(_warnings(arranged, chosen, everything) + (STRETCHED if horizon is not None else [])),
+        warnings=tuple(
+            _failures(everything) + _warnings(arranged, chosen, evidence) + (STRETCHED if horizon is not None else [])
+        ),
         target_winners=winners,
         critical_batch_sizes=definitions(fit, joint, noise),
         regimes=known,
@@ -118,13 +120,16 @@ def stretched_over(plan: dict[str, Any]) -> tuple[str, ...] | None:
     return kinds.get(plan.get("budget", {}).get("kind", ""), ())
 
 
+def _failures(evidence: Evidence) -> list[str]:
+    failed = evidence.runs.filter(evidence.runs["ending"] == Ending.FAILED.name)
+    if failed.is_empty():
+        return []
+    said = (failed["note"][0] or "nothing").strip().splitlines()[-1]
+    return [f"{len(failed)} runs FAILED; the first said: {said}"]
+
+
 def _warnings(arranged: Grid, chosen: dict[int, Choice], evidence: Evidence) -> list[str]:
     found = []
-    failed = int((evidence.runs["ending"] == Ending.FAILED.name).sum())
-    if failed:
-        first = evidence.runs.filter(evidence.runs["ending"] == Ending.FAILED.name)["note"][0]
-        said = (first or "nothing").strip().splitlines()[-1]
-        found.append(f"{failed} runs FAILED; the first said: {said}")
     edges = [size for size, choice in chosen.items() if choice.edge != "none"]
     if edges:
         found.append(f"the best learning rate is at the edge of its grid for batch size {', '.join(map(str, edges))}")

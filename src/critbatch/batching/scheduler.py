@@ -84,6 +84,7 @@ class BatchSizeScheduler:
         if loss is not None:
             self._losses.append(loss)
         self._hear(moments)
+        self._moments = [pair for pair in self._moments if all(map(math.isfinite, pair))]
         if self._since >= self.policy.interval:
             self._decide(used.setting)
         self._apply((self.batches.drawn[0].setting if self.batches.drawn else self.batches.setting).factor)

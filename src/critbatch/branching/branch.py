@@ -1,5 +1,6 @@
 """Branches from one checkpoint at several batch sizes, compared at equal examples."""
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -126,7 +127,7 @@ def _check(
 ) -> None:  # fmt: skip
     if batch_size < 1 or seeds < 1:
         raise ValueError(f"`branch(batch_size={batch_size}, seeds={seeds})`: both must be at least 1.")
-    if len(multiples) < 2 or multiples[0] != 1 or any(b <= a for a, b in zip(multiples, multiples[1:], strict=False)):
+    if len(multiples) < 2 or multiples[0] != 1 or any(b <= a for a, b in itertools.pairwise(multiples)):
         raise ValueError(f"`branch(multiples={tuple(multiples)})`: must begin with 1 and increase, two or more.")
     if not factors or min(factors) <= 0:
         raise ValueError(f"`branch(factors={tuple(factors)})`: one or more, all above 0.")
@@ -221,7 +222,7 @@ def _critical(over: dict[int, _Bounds], rows: list[Branch], runs: _Runs, overhea
     worse = [row.multiple for row in rows if row.verdict == "worse"]
     low, high = (float(max(fine) * size) if fine else None), (float(min(worse) * size) if worse else None)
     ks = list(over)
-    for k, following in zip(ks, ks[1:], strict=False):
+    for k, following in itertools.pairwise(ks):
         before, after = over[k].mean, over[following].mean
         if before <= 0 < after:
             share = 0.0 if math.isinf(after) else before / (before - after)

@@ -70,7 +70,8 @@ class Steering:
         for one, before in zip(model.buffers(), kept, strict=True):
             one.copy_(before)
         trace, square = noise_moments(torch.stack(found), found[0].new_tensor(sizes))
-        self._moments.append((float(trace), float(square)))
+        if bool(trace.isfinite() & square.isfinite()):
+            self._moments.append((float(trace), float(square)))
 
     def stepped(self, loss: float, factor: float, progress: Progress) -> None:
         """Note a step, whose learning rate had `factor`; ask the policy where an interval ends."""

@@ -26,6 +26,7 @@ from ..plots import (
     noise_scale,
     number,
     pareto,
+    ramps,
     sentence,
     solutions,
     steps_to_target,
@@ -35,12 +36,13 @@ from .figures import block, figure, specifications
 
 FIGURES = {
     "budgets": budgets, "curves": curves, "steps": steps_to_target, "rates": learning_rate, "grid": grid,
-    "noise": noise_scale, "solutions": solutions, "pareto": pareto,
+    "noise": noise_scale, "solutions": solutions, "pareto": pareto, "ramps": ramps,
 }  # fmt: skip
+ON_REQUEST = ("solutions", "ramps")  # what a sweep holds only if it was asked for
 OF_LOGS = ("steps", "rates")  # what a log without budgets and seconds can show
 SHORT = {
     "budgets": "Budgets", "curves": "Curves", "steps": "Steps to target", "rates": "Learning rates", "grid": "Grid",
-    "noise": "Noise scale", "solutions": "Solutions", "pareto": "Pareto",
+    "noise": "Noise scale", "solutions": "Solutions", "pareto": "Pareto", "ramps": "Ramps",
 }  # fmt: skip
 _BUNDLE = "window.vegaEmbed = vegaEmbed;"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -53,7 +55,7 @@ def render(result: dict[str, Any]) -> str:
         clean.get("critical_batch_sizes") or clean.get("fit")
     )
     names = OF_LOGS if is_log and not clean.get("budgets") else tuple(FIGURES)
-    names = [name for name in names if name != "solutions" or clean.get("solutions")]
+    names = [name for name in names if name not in ON_REQUEST or clean.get(name)]
     figures = [figure(name, FIGURES[name], clean) for name in names]
     return _environment().get_template("page.html.j2").render(
         result=clean, task=clean.get("task") or {}, facts=facts, evidence=evidence, figures=figures, short=SHORT,
