@@ -51,7 +51,7 @@ def test_a_policy_says_nothing_that_cannot_be_trained(name):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_training_that_diverges_does_not_break_a_policy(name, bad):
     policy = catalog.load("batch_policies", name)()
-    for traces in ((1.0, bad), (bad, bad), (1e300, 1e300)):
+    for traces in ((1.0, bad), (bad, bad), (1e100, 1e100)):
         told = seen(now=policy.start(8, 1000), loss=bad, learning_rate=bad, traces=traces, squared_norms=(1.0, 1.0))
         assert 1 <= policy.decide(told).batch_size <= 1000
 

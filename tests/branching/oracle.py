@@ -23,11 +23,14 @@ class Regression:
 
     def step(self, batch_size: int, factor: float) -> None:
         inputs = self.draws.normal(size=(batch_size, len(CURVATURES))) * np.sqrt(CURVATURES)
+        if not np.isfinite(self.errors).all():
+            return
         off = inputs @ self.errors + NOISE * self.draws.normal(size=batch_size)
         self.errors = self.errors - self.rate * factor * (off @ inputs) / batch_size
 
     def evaluate(self) -> float:
-        return float(0.5 * (CURVATURES * self.errors**2).sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(0.5 * (CURVATURES * self.errors**2).sum())
 
 
 def exact_loss(rate: float, batch_size: int, steps: int) -> float:

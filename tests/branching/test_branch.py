@@ -19,7 +19,7 @@ from critbatch.scaling_rules.linear import Linear
 from critbatch.scaling_rules.square_root import SquareRoot
 from tests.branching.oracle import Regression, bracket, exact_loss
 
-RATE, BATCH, EXAMPLES = 0.12, 2, 256
+RATE, BATCH, EXAMPLES = 0.16, 4, 512
 
 
 def test_branch_losses_are_those_of_the_exact_recursion():
@@ -77,7 +77,7 @@ def test_branches_that_diverge_are_a_result():
     )
     assert sum(one.diverged for one in found.branches) > 0
     assert found.critical_batch_size.high is not None
-    with pytest.raises(ValueError, match="the base branch, batch size 2, diverges"):
+    with pytest.raises(ValueError, match="the base branch, batch size 4, diverges"):
         cb.branch(Regression(400.0), batch_size=BATCH, examples=512, rule=Linear())
 
 

@@ -64,7 +64,7 @@ class NoiseControlled(BatchPolicy):
     @override
     def decide(self, seen: Seen) -> Setting:
         size = seen.now.batch_size
-        if len(seen.traces) < 2:
+        if len(seen.traces) < 2 or not np.isfinite([*seen.traces, *seen.squared_norms]).all():
             return seen.now
         found = noise_scale(
             np.array(seen.traces), np.array(seen.squared_norms), batch_size=size, level=self.level
