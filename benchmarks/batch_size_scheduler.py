@@ -4,6 +4,7 @@ python -m benchmarks.batch_size_scheduler
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +119,7 @@ def main() -> None:
         lines.append(f"| {pieces} | {1e3 * hand:.2f} ms | {1e3 * ours:.2f} ms | {ours / hand:.3f} |")
     text = "\n".join(lines) + "\n"
     (Path(__file__).parent / "results" / "batch_size_scheduler.md").write_text(text)
-    print(text)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ python -m benchmarks.branching
 """
 
 import math
+import sys
 from pathlib import Path
 
 from tests.branching.oracle import Regression, bracket
@@ -21,8 +22,8 @@ def main() -> None:
     lines = [
         "# Branched training against an exact truth",
         "",
-        "`python -m benchmarks.branching`. Gaussian regression with eight curvatures, from a state in the middle of a run; branches of "
-        f"{EXAMPLES} examples at batch sizes {BATCH} to {8 * BATCH}. By the exact recursion of second moments the local critical batch "
+        "`python -m benchmarks.branching`. Gaussian regression with eight curvatures, from a state in the middle of a run; branches "
+        f"of {EXAMPLES} examples at batch sizes {BATCH} to {8 * BATCH}. By the exact recursion of second moments the critical batch "
         f"size lies between {last * BATCH} and {first * BATCH}. {TRIALS} trials for each number of seeds, level 0.95.",
         "",
         "| seeds | interval holds the truth | lower end found | upper end found |",
@@ -44,7 +45,7 @@ def main() -> None:
         lines.append(f"| {seeds} | {right} of {TRIALS} ({right / TRIALS:.1%}) | {lows} | {highs} |")
     text = "\n".join(lines) + "\n"
     (Path(__file__).parent / "results" / "branching.md").write_text(text)
-    print(text)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

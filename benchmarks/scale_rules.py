@@ -4,6 +4,8 @@ python -m benchmarks.scale_rules
 """
 
 import json
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +53,6 @@ def row(name: str, sizes: tuple[int, int], options: dict[str, Any], folder: Path
 
 def main() -> None:
     """Write benchmarks/results/scale_rules.md."""
-    import tempfile
-
     lines = [
         "# Predicted learning rates at eight times the batch",
         "",
@@ -68,7 +68,7 @@ def main() -> None:
             lines += row(name, sizes, options, Path(folder) / str(at))
     text = "\n".join(lines) + "\n"
     (Path(__file__).parent / "results" / "scale_rules.md").write_text(text)
-    print(text)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 python examples/batch_size_schedule.py
 """
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
@@ -10,7 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import critbatch as cb
 
-inputs, targets = load_digits(return_X_y=True)
+digits: Any = load_digits()
+inputs, targets = digits.data, digits.target
 data = TensorDataset(torch.tensor(inputs / 16, dtype=torch.float32), torch.tensor(targets))
 
 
@@ -27,7 +30,7 @@ def train(policy, epochs=8):
             for x, y in loader:
                 sizes[scheduler.batch_size] = sizes.get(scheduler.batch_size, 0) + 1
                 loss = 0.0
-                for part_x, part_y in zip(x.chunk(4), y.chunk(4)):  # micro-batches: what the noise is measured from
+                for part_x, part_y in zip(x.chunk(4), y.chunk(4), strict=True):  # what the noise is measured from
                     part = F.cross_entropy(model(part_x), part_y) * len(part_x) / len(x)
                     part.backward()
                     loss += part.item()

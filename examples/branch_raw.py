@@ -3,6 +3,8 @@
 python examples/branch_raw.py
 """
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
@@ -11,13 +13,14 @@ from torch.utils.data import TensorDataset
 import critbatch as cb
 from critbatch.scaling_rules.linear import Linear
 
-inputs, targets = load_digits(return_X_y=True)
+digits: Any = load_digits()
+inputs, targets = digits.data, digits.target
 inputs, targets = torch.tensor(inputs / 16, dtype=torch.float32), torch.tensor(targets)
 train, evaluation = TensorDataset(inputs[:1400], targets[:1400]), TensorDataset(inputs[1400:], targets[1400:])
 
 torch.random.default_generator.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.4)
 
 
 def losses(model, batch):  # one for each example
@@ -31,4 +34,4 @@ for _ in range(2):  # the training so far: two epochs at batch size 16
         optimizer.step()
 
 loop = cb.BranchLoop(model, optimizer, losses=losses, train=train, evaluation=evaluation)
-print(cb.branch(loop, batch_size=16, examples=2_816, rule=Linear(), multiples=(1, 2, 4, 8, 16), seeds=4))
+print(cb.branch(loop, batch_size=16, examples=2_816, rule=Linear(), seeds=5))

@@ -3,6 +3,8 @@
 python examples/effective_batch.py
 """
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
@@ -11,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import critbatch as cb
 
 FITS = 100  # examples; beyond it this example pretends that memory is full
-inputs, targets = load_digits(return_X_y=True)
+digits: Any = load_digits()
+inputs, targets = digits.data, digits.target
 data = TensorDataset(torch.tensor(inputs / 16, dtype=torch.float32), torch.tensor(targets))
 
 
@@ -35,6 +38,7 @@ print("BatchNorm:", plain.check(few).reason)
 model = cb.ghost_batchnorm(model, ghost_size=32)
 effective = cb.EffectiveBatch(model, torch.optim.SGD(model.parameters(), lr=0.1), loss=loss)
 print("Ghost BatchNorm:", effective.check(few).reason)
+mean_loss = float("nan")
 for batch in DataLoader(data, batch_size=512, drop_last=True):
     mean_loss = effective.step(batch)
 print(f"batches of 512 in pieces of {effective.micro_batch_size}, loss {mean_loss:.3f}")

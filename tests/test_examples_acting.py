@@ -8,7 +8,7 @@ from .conftest import ROOT
 
 SAID = {
     "scale_hyperparameters": ("rate sqrt(k)", "8 accumulated micro-batches of 32", "applied: rate 0.000106"),
-    "batch_size_schedule": ("Ramp: ", "[16, 32, ", "NormTest: "),
+    "batch_size_schedule": ("Ramp: ", "16, 32, 64]", "NormTest: "),
     "effective_batch": ("by BatchNorm (1)", "accumulation is a big batch", "batches of 512 in pieces of 64"),
     "branch_raw": ("Local critical batch size:", "Not detectably worse at equal examples", "Cost: "),
 }

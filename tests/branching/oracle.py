@@ -25,8 +25,9 @@ class Regression:
         inputs = self.draws.normal(size=(batch_size, len(CURVATURES))) * np.sqrt(CURVATURES)
         if not np.isfinite(self.errors).all():
             return
-        off = inputs @ self.errors + NOISE * self.draws.normal(size=batch_size)
-        self.errors = self.errors - self.rate * factor * (off @ inputs) / batch_size
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = inputs @ self.errors + NOISE * self.draws.normal(size=batch_size)
+            self.errors = self.errors - self.rate * factor * (off @ inputs) / batch_size
 
     def evaluate(self) -> float:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -8,7 +8,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
+from torch.utils.data import TensorDataset, default_collate
 
 from ..randomness import generator, seed_of
 
@@ -112,6 +112,8 @@ class BranchLoop:
         return taken
 
     def _batch(self, data: Indexed, numbers: Sequence[int]) -> Any:
+        if isinstance(data, TensorDataset) and self.collate is default_collate:
+            return _moved(data[list(numbers)], self.device)
         return _moved(self.collate([data[at] for at in numbers]), self.device)
 
 
