@@ -1,5 +1,7 @@
 """The learning rate at another batch size."""
 
+import math
+
 from ..scaling_rules.constant import Constant
 from ..scaling_rules.linear import Linear
 from ..scaling_rules.saturating import Saturating
@@ -49,15 +51,18 @@ def rate_change(
 
 def _measured(found: Measured, rate: float, from_batch: int, to_batch: int) -> Change:
     ratio = to_batch / from_batch
-    between = found.ratio(from_batch, to_batch)
-    factor = ratio**found.exponent if between is None else between
-    ends = (found.low, found.high)
-    low, high = (None, None) if None in ends else sorted(rate * ratio ** (end or 0.0) for end in ends)
     tried = f"{found.sizes[0]} to {found.sizes[-1]}" if found.sizes else "none"
-    warning = "" if between is not None else f"outside the batch sizes that the study resolved ({tried}): extrapolated"
-    formula = f"rate k^{found.exponent:.2f}" if between is None else "best rates of the study, between its batch sizes"
     source = f"measured on this task: exponent {found.exponent:.2f}, {found.where}"
-    return Change(NAME, rate, rate * factor, formula, source, f"batch sizes {tried}", warning, low, high)
+    between = found.ratio(from_batch, to_batch)
+    if between is not None:
+        after, width = rate * between[0], math.exp(between[1])
+        formula = "best rates of the study, between its batch sizes"
+        return Change(NAME, rate, after, formula, source, f"batch sizes {tried}", "", after / width, after * width)
+    ends = [rate * ratio**end for end in (found.low, found.high) if end is not None]
+    low, high = (min(ends), max(ends)) if len(ends) == 2 else (None, None)
+    warning = f"outside the batch sizes that the study resolved ({tried}): extrapolated"
+    after = rate * ratio**found.exponent
+    return Change(NAME, rate, after, f"rate k^{found.exponent:.2f}", source, f"batch sizes {tried}", warning, low, high)
 
 
 def _linear(family: str, rate: float, from_batch: int, to_batch: int, noise_scale: float | None) -> Change:

@@ -19,6 +19,7 @@ class Measured:
         high: Likewise.
         sizes: Batch sizes whose best learning rate lies inside its grid, ascending.
         rates: Their best learning rates.
+        widths: Half the width of each one's interval, in logs.
         where: Which file says it.
     """
 
@@ -27,14 +28,19 @@ class Measured:
     high: float | None
     sizes: tuple[int, ...]
     rates: tuple[float, ...]
+    widths: tuple[float, ...]
     where: str
 
-    def ratio(self, from_batch: int, to_batch: int) -> float | None:
-        """Return the best rate at `to_batch` over that at `from_batch`, interpolated; None outside the measured sizes."""
+    def ratio(self, from_batch: int, to_batch: int) -> tuple[float, float] | None:
+        """Return the best rate at `to_batch` over that at `from_batch`, and half the width of its interval in logs.
+
+        Interpolated between the study's batch sizes; None outside them.
+        """
         if not self.sizes or min(from_batch, to_batch) < self.sizes[0] or max(from_batch, to_batch) > self.sizes[-1]:
             return None
-        logs = np.interp(np.log([from_batch, to_batch]), np.log(self.sizes), np.log(self.rates))
-        return float(np.exp(logs[1] - logs[0]))
+        places = np.log([from_batch, to_batch])
+        logs, widths = (np.interp(places, np.log(self.sizes), values) for values in (np.log(self.rates), self.widths))
+        return float(np.exp(logs[1] - logs[0])), float(np.hypot(*widths)) if from_batch != to_batch else 0.0
 
 
 def read_study(place: str | Path) -> Measured:
@@ -60,19 +66,17 @@ def read_study(place: str | Path) -> Measured:
     if exponent.get("value") is None:
         raise ValueError(f"`read_study({str(place)!r})`: the study found no rule: {rule.get('reason')}.")
     points = _points(rule.get("points", []))
+    columns = zip(*points, strict=True) if points else ((), (), ())
     return Measured(
-        float(exponent["value"]), exponent.get("low"), exponent.get("high"), tuple(size for size, _ in points),
-        tuple(rate for _, rate in points), str(path),
+        float(exponent["value"]), exponent.get("low"), exponent.get("high"), *(tuple(column) for column in columns), str(path),
     )  # fmt: skip
 
 
-def _points(found: list[dict[str, Any]]) -> list[tuple[int, float]]:
-    """Return batch sizes with a best rate that has both ends: no edge of the grid."""
-    whole = [
-        (int(one["batch_size"]), float(one["learning_rate"]["value"]))
-        for one in found
-        if one["learning_rate"].get("value") is not None
-        and one["learning_rate"].get("low") is not None
-        and one["learning_rate"].get("high") is not None
-    ]
+def _points(found: list[dict[str, Any]]) -> list[tuple[int, float, float]]:
+    """Return batch sizes with a best rate that has both ends, so that it is at no edge of the grid; and its log half width."""
+    whole = []
+    for one in found:
+        value, low, high = (one["learning_rate"].get(key) for key in ("value", "low", "high"))
+        if value and low and high:
+            whole.append((int(one["batch_size"]), float(value), float(np.log(high / low)) / 2))
     return sorted(whole)
