@@ -71,12 +71,18 @@ def test_a_rule_that_is_wrong_by_far_shows_at_the_edge():
     assert any("at the end of its grid" in one for one in found.warnings)
 
 
+class Fragile(Regression):
+    """A training that batches above 8 examples break."""
+
+    def step(self, batch_size, factor):
+        Regression.step(self, batch_size, factor if batch_size <= 8 else math.inf)
+
+
 def test_branches_that_diverge_are_a_result():
-    found = cb.branch(
-        Regression(0.4), batch_size=BATCH, examples=EXAMPLES, rule=Linear(), factors=(0.25, 0.5, 1000.0), seeds=4
-    )
-    assert sum(one.diverged for one in found.branches) > 0
-    assert found.critical_batch_size.high is not None
+    found = cb.branch(Fragile(RATE), batch_size=BATCH, examples=EXAMPLES, rule=Linear(), seeds=60)
+    assert [one.verdict for one in found.branches] == ["fine", "fine", "worse", "worse"]
+    assert [one.diverged for one in found.branches] == [0, 0, 4, 4]
+    assert (found.critical_batch_size.low, found.critical_batch_size.high) == (8, 16)
     with pytest.raises(ValueError, match="the base branch, batch size 4, diverges"):
         cb.branch(Regression(400.0), batch_size=BATCH, examples=512, rule=Linear())
 

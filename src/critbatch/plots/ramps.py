@@ -16,9 +16,9 @@ WORDS = {
 def describe(result: Result) -> str:
     """Return what the chart shows, and the answer."""
     found = result.get("ramps") or {}
-    said = str(found.get("sentence") or "nothing was tried").capitalize()
+    said = str(found.get("sentence") or "nothing was tried")
     return (
-        f"{said}. Each policy had its first batch size and learning rate chosen among as many as its table says, on the study's own "
+        f"{said[:1].upper()}{said[1:]}. Each policy had its first batch size and learning rate chosen among as many as its table says, on the study's own "
         "seeds; ratios are of fresh seeds, paired. Seconds are t0 + t1 B for each step, fitted to this study's own steps: what a "
         "policy measures of the noise is not counted. Left of 1 is better than the best fixed batch size."
     )
@@ -33,12 +33,12 @@ def missing(result: Result) -> str | None:
 
 def chart(result: Result) -> Drawing:
     """Return ratios of seconds, steps and examples, one row for each policy."""
-    return framed(_layers(_points(result)).properties(width="container", height=alt.Step(44)), live=True)
+    return framed(_layers(_points(result)).properties(width="container", height=alt.Step(15)), live=True)
 
 
 def still(result: Result) -> Drawing:
     """Return the same as a picture."""
-    return framed(_layers(_points(result)).properties(width=520, height=alt.Step(40)), live=False)
+    return framed(_layers(_points(result)).properties(width=520, height=alt.Step(13)), live=False)
 
 
 def rows(result: Result) -> list[Row]:

@@ -66,9 +66,10 @@ def read_study(place: str | Path) -> Measured:
     if exponent.get("value") is None:
         raise ValueError(f"`read_study({str(place)!r})`: the study found no rule: {rule.get('reason')}.")
     points = _points(rule.get("points", []))
-    columns = zip(*points, strict=True) if points else ((), (), ())
     return Measured(
-        float(exponent["value"]), exponent.get("low"), exponent.get("high"), *(tuple(column) for column in columns), str(path),
+        exponent=float(exponent["value"]), low=exponent.get("low"), high=exponent.get("high"),
+        sizes=tuple(size for size, _, _ in points), rates=tuple(rate for _, rate, _ in points),
+        widths=tuple(width for _, _, width in points), where=str(path),
     )  # fmt: skip
 
 
