@@ -29,6 +29,7 @@ from critbatch.finding import (
     TuningCurve,
     Winner,
 )
+from critbatch.ramp_finding import Ramps, SteeredArm
 
 SIZES = (1, 4, 16, 64, 256, 1024)
 SEEDS = 5
@@ -200,6 +201,17 @@ def solutions() -> tuple[SolutionPoint, ...]:
     )  # fmt: skip
 
 
+def ramps() -> Ramps:
+    """Return three policies beside a fixed batch size; one of them never reached the target."""
+    rows = [
+        SteeredArm(name, name == "StepDecay", name == "NormTest", 16, 0.5, 14, 5, *(estimate(value, 0.1) for value in values), 0.01)
+        for name, values in (("Seesaw", (0.7, 0.6, 0.9)), ("StepDecay", (0.8, 0.8, 0.8)))
+    ]
+    none = missing("no learning rate reached the target on every seed")
+    rows.append(SteeredArm("NormTest", False, True, None, None, 14, 0, none, none, none, 1.0))
+    return Ramps(64, 1.0, "yes: a batch that grows took 0.7 times the seconds", tuple(rows), 3e-4, 1e-6)
+
+
 def noise(count: int = 12) -> tuple[NoisePoint, ...]:
     """Return the noise scale along training; the first and the last look are not determined."""
     points = []
@@ -293,7 +305,7 @@ def full() -> Finding:
             "After 400 updates batch size 64 wins; after 1 epoch batch size 4 wins: the answer depends on the budget.",
             "After 1 second batch size 256 wins.",
         ),
-        solutions=solutions(), fit=fit(), noise_scale=noise(), learning_rate_rule=rule(), recommendation=recommendation(),
+        solutions=solutions(), ramps=ramps(), fit=fit(), noise_scale=noise(), learning_rate_rule=rule(), recommendation=recommendation(),
         recommendation_reason=None, claims=claims(),
         cells=tuple(cell(b, rate) for b in SIZES for rate in rates(b)),
         curves=tuple(point for b in SIZES for point in curve(b)),
@@ -385,5 +397,6 @@ def hostile() -> Finding:
         claims=({"id": text, "statement": text, "source": text, "outcome": text, "effect": None, "reason": text},),
         cells=(Cell(8, 0.1, 1, 0, 0, 0, 0, none, none, False, True), Cell(9, 0.2, 1, 0, 0, 0, 1, odd, odd, True, True)),
         curves=(CurvePoint(8, 0.1, 1, 0.1, 8.0, 0.1, 0.5, 0.5, None, None),), warnings=(text,),
+        ramps=Ramps(8, 0.1, text, (SteeredArm(text, False, True, 8, 0.1, 1, 1, none, odd, odd, 0.5),), 1e-4, 1e-6),
         solutions=(SolutionPoint(8, 0.1, text, "width", True, none), SolutionPoint(9, 0.1, text, "noise", False, odd)),
     )  # fmt: skip

@@ -24,6 +24,11 @@ def names(kind: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
+def singular(kind: str) -> str:
+    """Return the name of the file that says what a kind is: of `batch_policies`, `batch_policy`."""
+    return f"{kind[:-3]}y" if kind.endswith("ies") else kind[:-1]
+
+
 def module(kind: str, name: str) -> ModuleType:
     """Return the module of one implementation.
 
@@ -31,7 +36,7 @@ def module(kind: str, name: str) -> ModuleType:
         ValueError: If there is none of that name; the message lists those that are there.
     """
     if name not in names(kind):
-        raise ValueError(f"No {kind[:-1].replace('_', ' ')} is called {name!r}. There are: {', '.join(names(kind))}.")
+        raise ValueError(f"No {singular(kind).replace('_', ' ')} is called {name!r}. There are: {', '.join(names(kind))}.")
     return importlib.import_module(f".{kind}.{name}", __package__)
 
 

@@ -52,6 +52,7 @@ def test_there_is_a_chart_for_each_part_of_the_report():
         "learning_rate",
         "noise_scale",
         "pareto",
+        "ramps",
         "solutions",
         "steps_to_target",
     ]

@@ -11,7 +11,8 @@ import polars as pl
 from scipy.optimize import nnls
 
 from ..estimate import Estimate
-from ..finding import Ramps, SteeredArm, TaskFacts
+from ..finding import TaskFacts
+from ..ramp_finding import Ramps, SteeredArm
 from ..record import Evidence
 from ..statistics.censoring import crossing
 from ..statistics.comparisons import holm, paired_difference

@@ -49,7 +49,7 @@ class GhostBatchNorm(_BatchNorm):
 
     def extra_repr(self) -> str:
         """Return what the layer's name does not say; part of a task's fingerprint."""
-        return f"{super().extra_repr()}, ghost_size={self.ghost_size}"
+        return f"{_BatchNorm.extra_repr(self)}, ghost_size={self.ghost_size}"
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised batch, of the same shape: (example, feature, ...)."""
@@ -58,7 +58,7 @@ class GhostBatchNorm(_BatchNorm):
         groups = count // self.ghost_size
         by_batch = self.training or self.running_mean is None
         if not by_batch or groups < 2 or count % self.ghost_size:
-            return super().forward(input)
+            return _BatchNorm.forward(self, input)
         # Written out, since the engine compiles these operations and not one that repeats parameters for each group.
         apart = input.reshape(groups, self.ghost_size, *rest)
         within = (1, *range(3, apart.dim()))
