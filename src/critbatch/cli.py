@@ -58,13 +58,23 @@ Steps = Annotated[float | None, typer.Option(help="Likewise, in updates. Default
 Examples = Annotated[float | None, typer.Option(help="Likewise, in training examples.")]
 Seconds = Annotated[float | None, typer.Option(help="Likewise, in seconds of training; not reproducible.")]
 TargetText = Annotated[str, typer.Option(help="What counts as trained: 0.95, test_accuracy=0.95 or test_loss<0.1.")]
-OptimizerName = Annotated[str, typer.Option(help="sgd, adam or adamw.")]
-Momentum = Annotated[float, typer.Option(help="Of SGD.")]
+OptimizerName = Annotated[str, typer.Option(help="sgd, adam, adamw, lars or lamb.")]
+RunOptimizerName = Annotated[str, typer.Option(help="sgd, adam, adamw, lars, lamb or emso.")]
+Momentum = Annotated[float | None, typer.Option(help="Of SGD or LARS. Default: 0 and 0.9.")]
+InnerSteps = Annotated[
+    int | None, typer.Option(min=1, help="Of EMSO on every batch; each counts as a step. Default: 3.")
+]
+Strength = Annotated[float | None, typer.Option(help="Of EMSO's pull to where a batch began. Default: 0.1.")]
 Nesterov = Annotated[bool, typer.Option("--nesterov", help="Nesterov momentum.")]
 WeightDecay = Annotated[float | None, typer.Option(help="Default: the optimizer's.")]
 ClipNorm = Annotated[float | None, typer.Option(help="Largest norm of the gradient. Default: no clipping.")]
 ScheduleName = Annotated[str, typer.Option(help="constant, cosine or linear, stretched over the budget.")]
-SamplingName = Annotated[str, typer.Option(help="reshuffle, partition, with_replacement or without_replacement.")]
+SamplingName = Annotated[
+    str | None,
+    typer.Option(
+        help="reshuffle, partition, with_replacement or without_replacement. Default: reshuffle; with emso, repeated."
+    ),
+]
 LastBatchName = Annotated[str, typer.Option(help="What happens to an incomplete last batch: drop or weight.")]
 MicroBatchSize = Annotated[int | None, typer.Option(min=1, help="Examples per forward pass (accumulation).")]
 Confirm = Annotated[
@@ -109,9 +119,9 @@ def demo(
 def run(  # noqa: PLR0913, PLR0917
     task: TaskName, batch_sizes: BatchSizes = "", learning_rates: Rates = "", seeds: Seeds = 5,
     epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
-    target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
-    weight_decay: WeightDecay = None, clip_norm: ClipNorm = None, schedule: ScheduleName = "constant",
-    sampling: SamplingName = "reshuffle", last_batch: LastBatchName = "drop",
+    target: TargetText = "", optimizer: RunOptimizerName = "sgd", momentum: Momentum = None, nesterov: Nesterov = False,
+    weight_decay: WeightDecay = None, inner_steps: InnerSteps = None, strength: Strength = None,
+    clip_norm: ClipNorm = None, schedule: ScheduleName = "constant", sampling: SamplingName = None, last_batch: LastBatchName = "drop",
     micro_batch_size: MicroBatchSize = None, confirm: Confirm = True, minima: Minima = False, margin: Margin = None,
     dtype: Dtype = "float32", device: Device = "cpu", engine: EngineName = "auto", executor: ExecutorName = "processes",
     workers: Workers = CORES, store: StoreUrl = "", out: Out = None, dry_run: DryRun = False, as_json: Json = False,
@@ -122,16 +132,18 @@ def run(  # noqa: PLR0913, PLR0917
         from . import arguments, catalog, job
 
         chosen = catalog.load_task(task)
+        rule = arguments.optimizer(
+            optimizer, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, clip_norm=clip_norm,
+            inner_steps=inner_steps, strength=strength,
+        )  # fmt: skip
         options: dict[str, Any] = {
             "batch_sizes": arguments.numbers(batch_sizes, int, "--batch-sizes"),
             "learning_rates": arguments.numbers(learning_rates, float, "--learning-rates"),
             "seeds": seeds,
             "budget": arguments.budget(epochs, steps, examples, seconds),
-            "optimizer": arguments.optimizer(
-                optimizer, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, clip_norm=clip_norm
-            ),
+            "optimizer": rule,
             "schedule": arguments.schedule(schedule),
-            "sampling": arguments.sampling(sampling, last_batch),
+            "sampling": arguments.sampling(sampling, last_batch, rule=rule),
             "micro_batch_size": micro_batch_size,
             "confirm": confirm,
             "minima": minima,
@@ -225,7 +237,9 @@ def probe(  # noqa: PLR0913, PLR0917
 
         found = job.probe(
             catalog.load_task(task), batch_sizes=arguments.numbers(batch_sizes, int, "--batch-sizes"),
-            optimizer=arguments.optimizer(optimizer, momentum=0.0, nesterov=False, weight_decay=None, clip_norm=None),
+            optimizer=arguments.one_step_a_batch(
+                arguments.optimizer(optimizer, momentum=None, nesterov=False, weight_decay=None, clip_norm=None)
+            ),
             repeats=repeats, memory=memory, memory_limit=memory_limit, device=device, dtype=dtype,
         )  # fmt: skip
         if as_json:
@@ -246,7 +260,7 @@ def noise(  # noqa: PLR0913, PLR0917
     ] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Trainings behind each number; intervals are over them.")] = 3,
     epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
-    optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0,
+    optimizer: OptimizerName = "sgd", momentum: Momentum = None,
     measured_examples: Annotated[int, typer.Option(min=2, help="Training examples behind each measurement.")] = 1024,
     looks_per_decade: Annotated[int, typer.Option(min=1, help="Measurements per factor of ten in steps.")] = 6,
     dtype: Dtype = "float32", device: Device = "cpu", engine: EngineName = "auto",
@@ -269,8 +283,8 @@ def noise(  # noqa: PLR0913, PLR0917
             found = measure_noise(
                 chosen, batch_size=batch_size, learning_rate=learning_rate, seeds=seeds,
                 budget=arguments.budget(epochs, steps, examples, seconds),
-                optimizer=arguments.optimizer(
-                    optimizer, momentum=momentum, nesterov=False, weight_decay=None, clip_norm=None
+                optimizer=arguments.one_step_a_batch(
+                    arguments.optimizer(optimizer, momentum=momentum, nesterov=False, weight_decay=None, clip_norm=None)
                 ),
                 measured_examples=measured_examples, looks_per_decade=looks_per_decade, dtype=dtype, device=device,
                 engine=arguments.engine(engine), executor=arguments.executor(executor, workers), store=kept, out=folder,
