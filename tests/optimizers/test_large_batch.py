@@ -88,6 +88,15 @@ def test_the_compiled_engine_has_the_plain_loops_numbers(rule, model):
     assert_alike(found, sequential.train({task.name: task}, runs), 1e-10)
 
 
+def test_steps_that_are_made_of_rounding_errors_are_left_to_the_plain_loop_and_it_is_said():
+    # the gradient of a bias before batch normalisation is one, and LAMB gives it the length of the bias
+    require_reference(LAMB())
+    task = blob_task(MODELS["batch_norm"])
+    runs = (run_of(task, learning_rate=0.01, budget=Steps(50), dtype="float64", optimizer=LAMB()),)
+    (found,) = population.train({task.name: task}, runs, engine="population")
+    assert "trained in the plain loop: its step cannot be compiled" in found.note
+
+
 @pytest.mark.parametrize("bad", [{"momentum": 1.0}, {"weight_decay": -0.1}, {"trust": 0.0}, {"trust": float("inf")}])
 def test_lars_refuses_what_makes_no_sense(bad):
     with pytest.raises(ValueError, match="LARS"):
