@@ -13,6 +13,7 @@ from critbatch.optimizer import Optimizer
 from critbatch.optimizers.lamb import LAMB
 from critbatch.optimizers.lars import LARS
 from tests.engine.by_hand import assert_alike
+from tests.engine.test_stacked import Cohort, assert_equals_plain
 from tests.problems import MODELS, blob_task, run_of
 from tests.requirements import require_reference
 
@@ -86,6 +87,12 @@ def test_the_compiled_engine_has_the_plain_loops_numbers(rule, model):
     found = population.train({task.name: task}, runs, engine="population")
     assert [one.note for one in found] == ["", ""]
     assert_alike(found, sequential.train({task.name: task}, runs), 1e-10)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_stacked_replicas_have_the_plain_loops_numbers(rule):
+    require_reference(rule)
+    assert_equals_plain(Cohort(blob_task(), (0.005, 0.01), optimizer=rule))
 
 
 def test_steps_that_are_made_of_rounding_errors_are_left_to_the_plain_loop_and_it_is_said():
