@@ -204,7 +204,17 @@ def solutions() -> tuple[SolutionPoint, ...]:
 def ramps() -> Ramps:
     """Return three policies beside a fixed batch size; one of them never reached the target."""
     rows = [
-        SteeredArm(name, name == "StepDecay", name == "NormTest", 16, 0.5, 14, 5, *(estimate(value, 0.1) for value in values), 0.01)
+        SteeredArm(
+            name,
+            name == "StepDecay",
+            name == "NormTest",
+            16,
+            0.5,
+            14,
+            5,
+            *(estimate(value, 0.1) for value in values),
+            0.01,
+        )
         for name, values in (("Seesaw", (0.7, 0.6, 0.9)), ("StepDecay", (0.8, 0.8, 0.8)))
     ]
     none = missing("no learning rate reached the target on every seed")
@@ -305,7 +315,8 @@ def full() -> Finding:
             "After 400 updates batch size 64 wins; after 1 epoch batch size 4 wins: the answer depends on the budget.",
             "After 1 second batch size 256 wins.",
         ),
-        solutions=solutions(), ramps=ramps(), fit=fit(), noise_scale=noise(), learning_rate_rule=rule(), recommendation=recommendation(),
+        solutions=solutions(), ramps=ramps(),
+        fit=fit(), noise_scale=noise(), learning_rate_rule=rule(), recommendation=recommendation(),
         recommendation_reason=None, claims=claims(),
         cells=tuple(cell(b, rate) for b in SIZES for rate in rates(b)),
         curves=tuple(point for b in SIZES for point in curve(b)),

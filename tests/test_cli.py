@@ -12,9 +12,16 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from critbatch import plan
 from critbatch.cli import app
+from critbatch.optimizers.lamb import LAMB
+from critbatch.optimizers.lars import LARS
+from critbatch.optimizers.proximal import Proximal
+from critbatch.samplings.repeated import Repeated
+from critbatch.samplings.reshuffle import Reshuffle
 from critbatch.stores.sql import Sql
 from tests import user_tasks
+from tests.requirements import require_reference
 
 SMALL = ["--batch-sizes", "1,8,64", "--learning-rates", "0.1,0.4,1.6", "--seeds", "2", "--epochs", "3", "--steps", "60"]
 QUIET = ["--executor", "serial", "--no-progress"]
@@ -140,6 +147,15 @@ def test_a_dry_run_counts_and_trains_nothing(tmp_path):
         (["run", "TASK:task", "--target", "high"], "is no number"),
         (["run", "TASK:task", "--optimizer", "sgdd"], "No optimizer is called 'sgdd'. There are: adam"),
         (["run", "TASK:task", "--optimizer", "adam", "--momentum", "0.9"], "has none. Use --optimizer sgd"),
+        (
+            ["run", "TASK:task", "--optimizer", "emso", "--sampling", "partition"],
+            "3 times in a row. Leave --sampling out",
+        ),
+        (["run", "TASK:task", "--optimizer", "emso", "--weight-decay", "0.1"], "optimizer 'emso' has none"),
+        (["run", "TASK:task", "--inner-steps", "4"], "optimizer 'sgd' has none. Use --optimizer emso"),
+        (["run", "TASK:task", "--optimizer", "adam", "--strength", "0"], "has none. Use --optimizer emso"),
+        (["run", "TASK:task", "--optimizer", "emso", "--strength", "-1"], "strength at least 0"),
+        (["noise", "TASK:task", "--optimizer", "proximal"], "takes 3 steps on a batch, as only `critbatch run` can"),
         (["run", "TASK:task", "--momentum", "1.5"], "momentum must be in"),
         (["run", "TASK:task", "--last-batch", "keep"], "use one of drop, weight"),
         (["run", "TASK:task", "--dtype", "float99"], "float99"),
@@ -155,6 +171,29 @@ def test_bad_input_is_one_line_and_exit_code_two(arguments, message, tmp_path, m
     assert message in only_line(result)
     assert result.exit_code == 2
     assert sorted(one.name for one in tmp_path.iterdir() if one.name != "__pycache__") == ["mine.py"]
+
+
+LARGE = {
+    "emso": (["--inner-steps", "2", "--strength", "0.5"], Proximal(2, 0.5), Repeated(2)),
+    "lars": (["--momentum", "0.5", "--weight-decay", "0.01"], LARS(momentum=0.5, weight_decay=0.01), Reshuffle()),
+    "lamb": (["--weight-decay", "0.01", "--clip-norm", "2"], LAMB(weight_decay=0.01, clip_norm=2.0), Reshuffle()),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_batch_optimizer_is_swept_with_what_it_was_given(name, tmp_path):
+    options, rule, sampling = LARGE[name]
+    require_reference(rule)
+    task = f"{user_tasks.write(tmp_path)}:task"
+    few = ["--batch-sizes", "8,64", "--learning-rates", "0.01,0.1", "--seeds", "2", "--steps", "24", "--no-confirm"]
+    result = critbatch("run", task, "--optimizer", name, *options, *few, *QUIET, "--out", tmp_path / "out")
+    assert result.exit_code in (0, 3), result.output
+    with Sql(tmp_path / "out" / "runs.db", read_only=True) as store:
+        runs = store.evidence(store.studies()[0].run_ids).runs
+    assert set(runs["ending"]) == {"BUDGET"}
+    assert [json.loads(one) for one in runs["optimizer"].unique()] == [plan.describe(rule)]
+    assert [json.loads(one) for one in runs["sampling"].unique()] == [plan.describe(sampling)]
+    assert set(runs["steps"]) == {24}  # an inner step is a step of the budget
 
 
 @pytest.mark.parametrize("kind", user_tasks.WRONG)

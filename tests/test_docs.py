@@ -111,8 +111,8 @@ def test_the_generator_writes_every_command_with_its_options():
 
 def interface_methods(folder: str) -> tuple[str, set[str]]:
     """Return the name of the interface behind a plural folder and of what implementations must define."""
-    interface = folder[:-1].title().replace("_", "")
-    found = getattr(importlib.import_module(f"critbatch.{folder[:-1]}"), interface)
+    interface = catalog.singular(folder).title().replace("_", "")
+    found = getattr(importlib.import_module(f"critbatch.{catalog.singular(folder)}"), interface)
     return interface, set(getattr(found, "__abstractmethods__", ()))
 
 

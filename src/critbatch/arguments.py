@@ -2,6 +2,8 @@
 
 from typing import TypeVar
 
+import torch
+
 from . import catalog
 from .budget import Budget
 from .budgets.epochs import Epochs
@@ -13,12 +15,15 @@ from .engine.population import ENGINES, Engine
 from .executor import Executor
 from .job import default_budget
 from .optimizer import Optimizer
+from .optimizers.proximal import Proximal
 from .sampling import LastBatch, Sampling
+from .samplings.repeated import Repeated
 from .schedule import Schedule
 from .task import Target, Task
 
 Number = TypeVar("Number", int, float)
 MOST_NUMBERS = 1000
+EMSO = ("emso", "proximal")  # its authors' name, and ours
 
 
 def numbers(text: str, kind: type[Number], option: str) -> tuple[Number, ...]:
@@ -128,33 +133,66 @@ def engine(name: str) -> Engine:
 
 
 def optimizer(
-    name: str, *, momentum: float, nesterov: bool, weight_decay: float | None, clip_norm: float | None
+    name: str, *, momentum: float | None, nesterov: bool, weight_decay: float | None, clip_norm: float | None,
+    inner_steps: int | None = None, strength: float | None = None,
 ) -> Optimizer:  # fmt: skip
-    """Return the optimizer called `name`.
+    """Return the optimizer called `name`, whose reference can be built; what is None is left at its default.
 
     Raises:
-        ValueError: If there is none, or momentum is given to one that has none.
+        ValueError: If there is none, it has not what is given to it, or it needs a package that is not installed.
     """
-    kind = catalog.load("optimizers", name)
-    more = {"clip_norm": clip_norm} | ({} if weight_decay is None else {"weight_decay": weight_decay})
-    if name == "sgd":
-        return kind(momentum=momentum, nesterov=nesterov, **more)
-    if momentum or nesterov:
-        raise ValueError(f"`--momentum`, `--nesterov`: optimizer {name!r} has none. Use --optimizer sgd.")
-    return kind(**more)
+    kind = catalog.load("optimizers", "proximal" if name in EMSO else name)
+    _refuse(name, "--momentum", momentum, ("sgd", "lars"))
+    _refuse(name, "--nesterov", nesterov or None, ("sgd",))
+    _refuse(name, "--weight-decay", weight_decay, ("sgd", "adam", "adamw", "lars", "lamb"))
+    _refuse(name, "--inner-steps", inner_steps, EMSO)
+    _refuse(name, "--strength", strength, EMSO)
+    given = {
+        "momentum": momentum, "nesterov": nesterov or None, "weight_decay": weight_decay, "clip_norm": clip_norm,
+        "inner_steps": inner_steps, "strength": strength,
+    }  # fmt: skip
+    found = kind(**{key: value for key, value in given.items() if value is not None})
+    try:
+        found.build([torch.nn.Parameter(torch.zeros(1))], found.first_learning_rate)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    return found
 
 
-def sampling(name: str, last_batch: str) -> Sampling:
-    """Return the sampling called `name`, with its last-batch policy where it has one.
+def _refuse(name: str, option: str, value: float | None, takers: tuple[str, ...]) -> None:
+    if value is not None and name not in takers:
+        raise ValueError(f"`{option}`: optimizer {name!r} has none. Use --optimizer {' or '.join(takers)}.")
+
+
+def one_step_a_batch(found: Optimizer) -> Optimizer:
+    """Return the optimizer if it takes one step on each batch, as everything but a sweep does.
 
     Raises:
-        ValueError: If there is none of that name, or the policy is unknown.
+        ValueError: If it takes several.
+    """
+    if found.cycle > 1:
+        raise ValueError(f"`{found}`: takes {found.cycle} steps on a batch, as only `critbatch run` can. Use another.")
+    return found
+
+
+def sampling(name: str | None, last_batch: str, *, rule: Optimizer) -> Sampling:
+    """Return the sampling called `name`, with its last-batch policy where it has one; None: what the optimizer needs.
+
+    Raises:
+        ValueError: If there is none of that name, the policy is unknown, or the optimizer needs another.
     """
     policies = {policy.name.lower(): policy for policy in LastBatch}
     if last_batch not in policies:
         raise ValueError(f"`--last-batch {last_batch}`: use one of {', '.join(policies)}.")
-    kind = catalog.load("samplings", name)
-    return kind(last_batch=policies[last_batch]) if name in ("reshuffle", "partition") else kind()
+    if isinstance(rule, Proximal):
+        if name not in (None, "repeated"):
+            raise ValueError(
+                f"`--sampling {name}`: emso takes {rule.inner_steps} steps on every batch, which has to come "
+                f"{rule.inner_steps} times in a row. Leave --sampling out."
+            )
+        return Repeated(rule.inner_steps, policies[last_batch])
+    kind = catalog.load("samplings", name or "reshuffle")
+    return kind(last_batch=policies[last_batch]) if name in (None, "reshuffle", "partition") else kind()
 
 
 def schedule(name: str) -> Schedule:

@@ -36,7 +36,9 @@ def module(kind: str, name: str) -> ModuleType:
         ValueError: If there is none of that name; the message lists those that are there.
     """
     if name not in names(kind):
-        raise ValueError(f"No {singular(kind).replace('_', ' ')} is called {name!r}. There are: {', '.join(names(kind))}.")
+        raise ValueError(
+            f"No {singular(kind).replace('_', ' ')} is called {name!r}. There are: {', '.join(names(kind))}."
+        )
     return importlib.import_module(f".{kind}.{name}", __package__)
 
 

@@ -23,13 +23,14 @@ from .terminal import (
     StoreUrl,
     Workers,
     command_line,
+    finish,
     orderly,
     print_json,
+    print_plan,
 )
 
 if TYPE_CHECKING:
-    from .job import Result
-    from .task import Task
+    pass
 
 app = typer.Typer(
     name="critbatch",
@@ -60,13 +61,23 @@ Steps = Annotated[float | None, typer.Option(help="Likewise, in updates. Default
 Examples = Annotated[float | None, typer.Option(help="Likewise, in training examples.")]
 Seconds = Annotated[float | None, typer.Option(help="Likewise, in seconds of training; not reproducible.")]
 TargetText = Annotated[str, typer.Option(help="What counts as trained: 0.95, test_accuracy=0.95 or test_loss<0.1.")]
-OptimizerName = Annotated[str, typer.Option(help="sgd, adam or adamw.")]
-Momentum = Annotated[float, typer.Option(help="Of SGD.")]
+OptimizerName = Annotated[str, typer.Option(help="sgd, adam, adamw, lars or lamb.")]
+RunOptimizerName = Annotated[str, typer.Option(help="sgd, adam, adamw, lars, lamb or emso.")]
+Momentum = Annotated[float | None, typer.Option(help="Of SGD or LARS. Default: 0 and 0.9.")]
+InnerSteps = Annotated[
+    int | None, typer.Option(min=1, help="Of EMSO on every batch; each counts as a step. Default: 3.")
+]
+Strength = Annotated[float | None, typer.Option(help="Of EMSO's pull to where a batch began. Default: 0.1.")]
 Nesterov = Annotated[bool, typer.Option("--nesterov", help="Nesterov momentum.")]
 WeightDecay = Annotated[float | None, typer.Option(help="Default: the optimizer's.")]
 ClipNorm = Annotated[float | None, typer.Option(help="Largest norm of the gradient. Default: no clipping.")]
 ScheduleName = Annotated[str, typer.Option(help="constant, cosine or linear, stretched over the budget.")]
-SamplingName = Annotated[str, typer.Option(help="reshuffle, partition, with_replacement or without_replacement.")]
+SamplingName = Annotated[
+    str | None,
+    typer.Option(
+        help="reshuffle, partition, with_replacement or without_replacement. Default: reshuffle; with emso, repeated."
+    ),
+]
 LastBatchName = Annotated[str, typer.Option(help="What happens to an incomplete last batch: drop or weight.")]
 MicroBatchSize = Annotated[int | None, typer.Option(min=1, help="Examples per forward pass (accumulation).")]
 Confirm = Annotated[
@@ -112,11 +123,11 @@ def demo(
 def run(  # noqa: PLR0913, PLR0917
     task: TaskName, batch_sizes: BatchSizes = "", learning_rates: Rates = "", seeds: Seeds = 5,
     epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
-    target: TargetText = "", optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0, nesterov: Nesterov = False,
-    weight_decay: WeightDecay = None, clip_norm: ClipNorm = None, schedule: ScheduleName = "constant",
-    sampling: SamplingName = "reshuffle", last_batch: LastBatchName = "drop",
-    micro_batch_size: MicroBatchSize = None, confirm: Confirm = True, minima: Minima = False,
-    ramps: Ramps = False, margin: Margin = None, dtype: Dtype = "float32", device: Device = "cpu",
+    target: TargetText = "", optimizer: RunOptimizerName = "sgd", momentum: Momentum = None, nesterov: Nesterov = False,
+    weight_decay: WeightDecay = None, inner_steps: InnerSteps = None, strength: Strength = None,
+    clip_norm: ClipNorm = None, schedule: ScheduleName = "constant", sampling: SamplingName = None,
+    last_batch: LastBatchName = "drop", micro_batch_size: MicroBatchSize = None, confirm: Confirm = True,
+    minima: Minima = False, ramps: Ramps = False, margin: Margin = None, dtype: Dtype = "float32", device: Device = "cpu",
     engine: EngineName = "auto", executor: ExecutorName = "processes", workers: Workers = CORES, store: StoreUrl = "",
     out: Out = None, dry_run: DryRun = False, as_json: Json = False, no_progress: Quiet = False,
 ) -> None:  # fmt: skip
@@ -125,16 +136,18 @@ def run(  # noqa: PLR0913, PLR0917
         from . import arguments, catalog, job
 
         chosen = catalog.load_task(task)
+        rule = arguments.optimizer(
+            optimizer, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, clip_norm=clip_norm,
+            inner_steps=inner_steps, strength=strength,
+        )  # fmt: skip
         options: dict[str, Any] = {
             "batch_sizes": arguments.numbers(batch_sizes, int, "--batch-sizes"),
             "learning_rates": arguments.numbers(learning_rates, float, "--learning-rates"),
             "seeds": seeds,
             "budget": arguments.budget(epochs, steps, examples, seconds),
-            "optimizer": arguments.optimizer(
-                optimizer, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, clip_norm=clip_norm
-            ),
+            "optimizer": rule,
             "schedule": arguments.schedule(schedule),
-            "sampling": arguments.sampling(sampling, last_batch),
+            "sampling": arguments.sampling(sampling, last_batch, rule=rule),
             "micro_batch_size": micro_batch_size,
             "confirm": confirm,
             "minima": minima,
@@ -229,7 +242,9 @@ def probe(  # noqa: PLR0913, PLR0917
 
         found = job.probe(
             catalog.load_task(task), batch_sizes=arguments.numbers(batch_sizes, int, "--batch-sizes"),
-            optimizer=arguments.optimizer(optimizer, momentum=0.0, nesterov=False, weight_decay=None, clip_norm=None),
+            optimizer=arguments.one_step_a_batch(
+                arguments.optimizer(optimizer, momentum=None, nesterov=False, weight_decay=None, clip_norm=None)
+            ),
             repeats=repeats, memory=memory, memory_limit=memory_limit, device=device, dtype=dtype,
         )  # fmt: skip
         if as_json:
@@ -250,7 +265,7 @@ def noise(  # noqa: PLR0913, PLR0917
     ] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Trainings behind each number; intervals are over them.")] = 3,
     epochs: Epochs = None, steps: Steps = None, examples: Examples = None, seconds: Seconds = None,
-    optimizer: OptimizerName = "sgd", momentum: Momentum = 0.0,
+    optimizer: OptimizerName = "sgd", momentum: Momentum = None,
     measured_examples: Annotated[int, typer.Option(min=2, help="Training examples behind each measurement.")] = 1024,
     looks_per_decade: Annotated[int, typer.Option(min=1, help="Measurements per factor of ten in steps.")] = 6,
     dtype: Dtype = "float32", device: Device = "cpu", engine: EngineName = "auto",
@@ -273,8 +288,8 @@ def noise(  # noqa: PLR0913, PLR0917
             found = measure_noise(
                 chosen, batch_size=batch_size, learning_rate=learning_rate, seeds=seeds,
                 budget=arguments.budget(epochs, steps, examples, seconds),
-                optimizer=arguments.optimizer(
-                    optimizer, momentum=momentum, nesterov=False, weight_decay=None, clip_norm=None
+                optimizer=arguments.one_step_a_batch(
+                    arguments.optimizer(optimizer, momentum=momentum, nesterov=False, weight_decay=None, clip_norm=None)
                 ),
                 measured_examples=measured_examples, looks_per_decade=looks_per_decade, dtype=dtype, device=device,
                 engine=arguments.engine(engine), executor=arguments.executor(executor, workers), store=kept, out=folder,
@@ -347,44 +362,3 @@ def listing(kind: str, *, as_json: bool) -> None:
         else:
             for one in found:
                 typer.echo(f"{one['name']:<20} {one['summary']}")
-
-
-def print_plan(task: "Task", options: dict[str, Any], workers: int, *, as_json: bool) -> None:
-    """Print how many runs the plan has and about how long they take."""
-    from .job import make_design
-    from .study import expectation
-
-    device, engine = options.pop("device"), options.pop("engine")
-    document = expectation(task, make_design(task, **options), device, workers, engine)
-    if as_json:
-        print_json(document)
-        return
-    typer.echo(
-        f"{document['task']}: batch sizes {', '.join(map(str, document['batch_sizes']))}; {document['runs']} runs (up "
-        f"to {document['most_runs']} if brackets have to be extended), about {document['seconds'] / 60:.1f} minutes in "
-        f"{workers} processes"
-    )
-    for one in document["engine"]:
-        why = f" ({one['reason']})" if one["reason"] else ""
-        typer.echo(
-            f"  batch size {one['batch_size']}: {one['tier']} engine, {1e6 * one['step_seconds']:.3g} us a step of one "
-            f"run; plain loop {1e6 * one['plain_step_seconds']:.3g} us{why}"
-        )
-
-
-def finish(found: "Result", folder: Path | None, *, as_json: bool) -> None:
-    """Write the report if there is a folder for it, print the answer, and leave with the exit code that it deserves."""
-    from rich.console import Console
-
-    from .job import write_page
-    from .screen import show
-
-    page = None if folder is None else write_page(found, folder / "report.html")
-    if as_json:
-        print_json(found.to_json())
-    else:
-        show(found.finding, Console())
-        typer.echo(f"Report: {page}" if page else "No report: give --out FOLDER for one.")
-    if found.finding.endings["FAILED"]:
-        raise typer.Exit(FAILED)
-    raise typer.Exit(OK if found.recommendation else NO_ANSWER)

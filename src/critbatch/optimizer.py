@@ -11,7 +11,7 @@ from torch import Tensor
 class Optimizer(ABC):
     """Hyperparameters of an update rule. The learning rate is not among them: it belongs to the run.
 
-    The rule is there twice: `build` returns the reference from `torch.optim`, and `update` says the same as a pure
+    The rule is there twice: `build` returns the reference, from `torch.optim` where it has one, and `update` says the same as a pure
     function, which can be compiled and applied to stacked parameters. A law holds the two together.
 
     Attributes:
@@ -28,7 +28,11 @@ class Optimizer(ABC):
 
     @abstractmethod
     def build(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-        """Return the reference implementation from `torch.optim` over `parameters`."""
+        """Return the reference implementation, a `torch.optim.Optimizer`, over `parameters`.
+
+        Raises:
+            ImportError: If it is of an optional package that is not installed; the message says how to install it.
+        """
 
     @property
     @abstractmethod

@@ -8,9 +8,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from .job import Result
+    from .task import Task
 
 CORES = os.cpu_count() or 1
 OK, FAILED, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
@@ -49,3 +53,44 @@ def orderly() -> Iterator[None]:
             raise
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(USAGE) from None
+
+
+def print_plan(task: "Task", options: dict[str, Any], workers: int, *, as_json: bool) -> None:
+    """Print how many runs the plan has and about how long they take."""
+    from .job import make_design
+    from .study import expectation
+
+    device, engine = options.pop("device"), options.pop("engine")
+    document = expectation(task, make_design(task, **options), device, workers, engine)
+    if as_json:
+        print_json(document)
+        return
+    typer.echo(
+        f"{document['task']}: batch sizes {', '.join(map(str, document['batch_sizes']))}; {document['runs']} runs (up "
+        f"to {document['most_runs']} if brackets have to be extended), about {document['seconds'] / 60:.1f} minutes in "
+        f"{workers} processes"
+    )
+    for one in document["engine"]:
+        why = f" ({one['reason']})" if one["reason"] else ""
+        typer.echo(
+            f"  batch size {one['batch_size']}: {one['tier']} engine, {1e6 * one['step_seconds']:.3g} us a step of one "
+            f"run; plain loop {1e6 * one['plain_step_seconds']:.3g} us{why}"
+        )
+
+
+def finish(found: "Result", folder: Path | None, *, as_json: bool) -> None:
+    """Write the report if there is a folder for it, print the answer, and leave with the exit code that it deserves."""
+    from rich.console import Console
+
+    from .job import write_page
+    from .screen import show
+
+    page = None if folder is None else write_page(found, folder / "report.html")
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show(found.finding, Console())
+        typer.echo(f"Report: {page}" if page else "No report: give --out FOLDER for one.")
+    if found.finding.endings["FAILED"]:
+        raise typer.Exit(FAILED)
+    raise typer.Exit(OK if found.recommendation else NO_ANSWER)

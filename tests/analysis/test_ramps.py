@@ -16,9 +16,7 @@ SEEDS = tuple(range(8))
 def cell(arm: str, ratio: float, noise: float, seed: int = 0) -> _Cell:
     """Return runs that take `ratio` times the cost of a fixed batch, which differs from seed to seed."""
     shared, own = np.random.default_rng(0), np.random.default_rng((seed, 1))
-    costs = {
-        number: np.full(3, ratio * np.exp(shared.normal(0, 0.5) + own.normal(0, noise))) for number in SEEDS
-    }
+    costs = {number: np.full(3, ratio * np.exp(shared.normal(0, 0.5) + own.normal(0, noise))) for number in SEEDS}
     return _Cell(arm, 16, 0.5, costs)
 
 

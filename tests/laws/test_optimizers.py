@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from critbatch import catalog
 from critbatch.engine.step import clipped
 from critbatch.optimizer import Optimizer
+from tests.requirements import require_reference
 
 STEPS = 50
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -20,6 +21,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "adam": [{}, {"weight_decay": 0.1, "clip_norm": 0.5}, {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3}],
     "adamw": [{}, {"weight_decay": 0.0}, {"beta1": 0.5, "beta2": 0.99, "weight_decay": 0.5, "clip_norm": 0.5}],
+    "lars": [
+        {}, {"weight_decay": 0.1, "trust": 0.5}, {"momentum": 0.0, "weight_decay": 0.1},
+        {"momentum": 0.5, "trust": 0.02, "clip_norm": 0.5},
+    ],
+    "lamb": [{}, {"weight_decay": 0.1, "clip_norm": 0.5}, {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3}],
     "proximal": [{}, {"inner_steps": 1}, {"inner_steps": 4, "strength": 2.0, "clip_norm": 0.5}, {"strength": 0.0}],
     "block_sequential": [{}, {"blocks": 1}, {"blocks": 3}, {"blocks": 5, "clip_norm": 0.5}],
     "gradient_penalty": [{}, {"strength": 0.0}, {"strength": 2.0, "length": 0.5, "clip_norm": 0.5}],
@@ -45,7 +51,8 @@ def drawn(count: int, seed: int) -> list[list[torch.Tensor]]:
 
 
 def reference(optimizer: Optimizer, rates: list[float]) -> list[torch.Tensor]:
-    """Return what `torch.optim` makes of the parameters, with torch's own clipping."""
+    """Return what the reference makes of the parameters, with torch's own clipping."""
+    require_reference(optimizer)
     parameters = [torch.nn.Parameter(one) for one in drawn(1, 0)[0]]
     built = optimizer.build(parameters, rates[0])
     for rate, gradients in zip(rates, drawn(STEPS, 1), strict=True):
@@ -84,7 +91,7 @@ def rates_of(optimizer: Optimizer) -> list[float]:
 
 
 @pytest.mark.parametrize(("name", "options"), EVERY)
-def test_the_pure_update_is_the_one_of_torch(name, options):
+def test_the_pure_update_is_the_one_of_the_reference(name, options):
     optimizer = catalog.load("optimizers", name)(**options)
     rates = rates_of(optimizer)
     assert furthest(pure(optimizer, rates), reference(optimizer, rates)) <= 1e-12  # identity: other order of operations

@@ -18,6 +18,7 @@ from critbatch.plan import describe
 from critbatch.randomness import generator
 from critbatch.sampling import LastBatch, Sampling
 from tests.problems import blob_task, run_of, small_mlp
+from tests.requirements import require_reference
 
 REQUIRED = {
     "epochs": (2.0,),
@@ -252,6 +253,7 @@ def test_a_rule_that_bends_needs_to_know_where_and_falls_short_of_its_exponent_b
 def test_an_optimizer_trains(name):
     task = blob_task()
     optimizer = make("optimizers", name)
+    require_reference(optimizer)
     rate = 8 * optimizer.first_learning_rate
     result = train_run(
         task, run_of(task, optimizer=optimizer, learning_rate=rate, budget=Steps(150)), torch.device("cpu")

@@ -18,9 +18,9 @@ def describe(result: Result) -> str:
     found = result.get("ramps") or {}
     said = str(found.get("sentence") or "nothing was tried")
     return (
-        f"{said[:1].upper()}{said[1:]}. Each policy had its first batch size and learning rate chosen among as many as its table says, on the study's own "
-        "seeds; ratios are of fresh seeds, paired. Seconds are t0 + t1 B for each step, fitted to this study's own steps: what a "
-        "policy measures of the noise is not counted. Left of 1 is better than the best fixed batch size."
+        f"{said[:1].upper()}{said[1:]}. Each policy had its first batch size and learning rate chosen among as many as its table "
+        "says, on the study's own seeds; ratios are of fresh seeds, paired. Seconds are t0 + t1 B for each step, fitted to this "
+        "study's own steps: what a policy measures of the noise is not counted. Left of 1 is better than the best fixed batch size."
     )
 
 
