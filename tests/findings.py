@@ -30,6 +30,7 @@ from critbatch.finding import (
     Winner,
 )
 from critbatch.ramp_finding import Ramps, SteeredArm
+from tests.ramp_findings import ramps
 
 SIZES = (1, 4, 16, 64, 256, 1024)
 SEEDS = 5
@@ -199,27 +200,6 @@ def solutions() -> tuple[SolutionPoint, ...]:
         )
         for k, (name, about, invariant) in enumerate(measures) for size in SIZES
     )  # fmt: skip
-
-
-def ramps() -> Ramps:
-    """Return three policies beside a fixed batch size; one of them never reached the target."""
-    rows = [
-        SteeredArm(
-            name,
-            name == "StepDecay",
-            name == "NormTest",
-            16,
-            0.5,
-            14,
-            5,
-            *(estimate(value, 0.1) for value in values),
-            0.01,
-        )
-        for name, values in (("Seesaw", (0.7, 0.6, 0.9)), ("StepDecay", (0.8, 0.8, 0.8)))
-    ]
-    none = missing("no learning rate reached the target on every seed")
-    rows.append(SteeredArm("NormTest", False, True, None, None, 14, 0, none, none, none, 1.0))
-    return Ramps(64, 1.0, "yes: a batch that grows took 0.7 times the seconds", tuple(rows), 3e-4, 1e-6)
 
 
 def noise(count: int = 12) -> tuple[NoisePoint, ...]:

@@ -223,20 +223,14 @@ def _train_grid(progress: Progress, centres: dict[int, float]) -> None:
 
 
 def _train_ramps(progress: Progress, rates: Mapping[int, float]) -> None:
-    """Train batch sizes that change, tuned as fixed ones were, from the fastest batch size and a smaller one on.
-
-    Then the best first batch size and learning rate of each policy on fresh seeds.
-    """
+    """Train batch sizes that change, tuned as fixed ones were; then the best cell of each policy on fresh seeds."""
     design, task, store = progress.design, progress.task, progress.workshop.store
-    evidence = store.evidence(run.id for run in progress.plan.runs)
-    arranged = grid(evidence, progress.facts, seeds=design.seeds)
-    first = first_batches(arranged, rates)
-    target = progress.workshop.target or task.target
+    arranged = grid(store.evidence(run.id for run in progress.plan.runs), progress.facts, seeds=design.seeds)
+    first, target = first_batches(arranged, rates), progress.workshop.target or task.target
     if not first or target is None:
         return
     plan = design.steered(task, {size: (rates[size], *needed) for size, needed in first.items()}, target)
-    found = progress.run("changing batch sizes", plan)
-    best = best_runs(found, arranged, seed=design.seeds[0])
+    best = best_runs(progress.run("changing batch sizes", plan), arranged, seed=design.seeds[0])
     chosen = [run for run in plan.runs if run.id in best]
     more = [dataclasses.replace(run, seed=seed) for run in chosen for seed in design.fresh_seeds]
     if more:

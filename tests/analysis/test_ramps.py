@@ -58,14 +58,14 @@ def test_the_time_model_recovers_a_line_and_never_goes_below_zero():
 
 def test_costs_are_those_of_a_batch_that_grows():
     # 10 steps of 4 examples, then 10 of 16; the target is crossed between the last two looks
-    track = Track(
-        Ending.BUDGET, np.array([0.0, 10.0, 12.0, 20.0, 21.0, 22.0]), np.array([0.0, 40.0, 72.0, 200.0, 216.0, 232.0]),
-        np.zeros(6), {"validation_accuracy": np.array([0.1, 0.5, 0.8, 0.95, 0.96, 0.97])},
-    )  # fmt: skip
-    seconds, steps, examples = costs_to_target(track, facts(), (1.0, 0.1))
-    assert 12 < steps <= 20
-    assert 72 < examples <= 200
-    assert 12 + 7.2 < seconds <= 20 + 20
+    steps = np.array([0.0, 10.0, 12.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0])
+    examples = np.where(steps <= 10, 4 * steps, 40 + 16 * (steps - 10))
+    values = {"validation_accuracy": np.array([0.1, 0.5, 0.8, 0.95, 0.96, 0.97, 0.97, 0.97, 0.97])}
+    track = Track(Ending.BUDGET, steps, examples, np.zeros(9), values)
+    spent, taken, seen = costs_to_target(track, facts(), (1.0, 0.1))
+    assert 12 < taken <= 20
+    assert 72 < seen <= 200
+    assert 12 + 7.2 < spent <= 20 + 20
     assert np.isinf(costs_to_target(track, facts(target_value=0.99), (1.0, 0.1))).all()
 
 

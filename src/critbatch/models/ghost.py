@@ -40,7 +40,7 @@ class GhostBatchNorm(_BatchNorm):
             raise ValueError(
                 f"`GhostBatchNorm(ghost_size={ghost_size})`: a group needs two examples for a variance. Use 2 or more."
             )
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        _BatchNorm.__init__(self, num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
         self.ghost_size = ghost_size
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -33,12 +33,12 @@ def missing(result: Result) -> str | None:
 
 def chart(result: Result) -> Drawing:
     """Return ratios of seconds, steps and examples, one row for each policy."""
-    return framed(_layers(_points(result)).properties(width="container", height=alt.Step(15)), live=True)
+    return framed(_layers(_points(result)).properties(width="container", height=_height(result)), live=True)
 
 
 def still(result: Result) -> Drawing:
     """Return the same as a picture."""
-    return framed(_layers(_points(result)).properties(width=520, height=alt.Step(13)), live=False)
+    return framed(_layers(_points(result)).properties(width=520, height=_height(result)), live=False)
 
 
 def rows(result: Result) -> list[Row]:
@@ -58,6 +58,10 @@ def rows(result: Result) -> list[Row]:
         }
         for row in found.get("arms") or []
     ]
+
+
+def _height(result: Result) -> int:
+    return 48 * len({row["policy"] for row in _points(result)})
 
 
 def _points(result: Result) -> list[Row]:
