@@ -15,7 +15,7 @@ from critbatch.catalog import load_task
 CASES = (
     ("digits", "perceptron", (8, 64), {"seeds": 5}),
     ("digits", "perceptron", (32, 256), {"seeds": 5}),
-    ("fashion_cnn", "convolutions", (16, 128), {"seeds": 3, "budget": cb.Longest((cb.Epochs(1), cb.Steps(300)))}),
+    ("fashion_cnn", "convolutions", (32, 256), {"seeds": 2, "budget": cb.Steps(300)}),
 )  # fmt: skip
 
 
