@@ -15,7 +15,7 @@ def test_every_public_name_is_importable_and_listed():
     for name in cb.__all__:
         assert getattr(cb, name).__name__ == name
     assert dir(cb) == cb.__all__
-    with pytest.raises(AttributeError, match=r"has no attribute 'nonsense'. It has: Adam"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'nonsense'. It has: AdaScale, Adam"):
         cb.nonsense  # noqa: B018
 
 

@@ -185,15 +185,21 @@ class EffectiveBatch:
             one.grad = None
 
     def _smaller(self, size: int, problem: str) -> int:
-        smaller = size // 2 // self.multiple * self.multiple
+        """Return half of `size` where memory ran out here, and `size` where it did on another process alone.
+
+        Raises:
+            OutOfMemory: On every process, if one of them cannot go smaller.
+        """
+        smaller = size // 2 // self.multiple * self.multiple if problem else size
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if smaller < 1:
+        if self._anywhere(smaller < 1):
             least = "one example at a time" if self.multiple == 1 else f"a ghost batch of {self.multiple} examples"
             raise OutOfMemory(f"{least} does not fit into memory: {problem or 'on another process'}")
-        LOG.warning(
-            "memory ran out: micro-batches of %d instead of %d examples; the batch stays what it is", smaller, size
-        )
+        if problem:
+            LOG.warning(
+                "memory ran out: micro-batches of %d instead of %d examples; the batch stays what it is", smaller, size
+            )
         return smaller
 
     def _anywhere(self, here: bool) -> bool:
