@@ -13,9 +13,9 @@ import critbatch as cb
 from critbatch.catalog import load_task
 
 CASES = (
-    ("digits", "perceptron", (8, 64), {"seeds": 5}),
-    ("digits", "perceptron", (32, 256), {"seeds": 5}),
-    ("fashion_cnn", "convolutions", (32, 256), {"seeds": 2, "budget": cb.Steps(300)}),
+    ("digits", (8, 64), {"seeds": 5}),
+    ("digits", (32, 256), {"seeds": 5}),
+    ("fashion_cnn", (32, 256), {"seeds": 2, "budget": cb.Steps(300)}),
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def main() -> None:
         "| task | batch | best rate, smaller | rule | predicted | best rate, larger | plateau | on it |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for at, (name, _, sizes, options) in enumerate(CASES):
+    for at, (name, sizes, options) in enumerate(CASES):
         with tempfile.TemporaryDirectory() as folder:
             lines += row(name, sizes, options, Path(folder) / str(at))
     text = "\n".join(lines) + "\n"

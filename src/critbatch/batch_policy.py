@@ -60,18 +60,18 @@ class BatchPolicy(ABC):
     """
 
     @property
-    @abstractmethod
     def interval(self) -> int:
-        """Return how many steps lie between two decisions."""
+        """Return how many steps lie between two decisions: 1 unless a policy looks at the noise."""
+        return 1
 
     @property
-    @abstractmethod
     def observations(self) -> int:
         """Return at how many steps of an interval, its last ones, the gradient noise is needed; 0: never."""
+        return 0
 
-    @abstractmethod
     def start(self, batch_size: int, most: int) -> Setting:
         """Return what holds at the first step of a training whose batch size is given as `batch_size`."""
+        return Setting(batch_size)
 
     @abstractmethod
     def decide(self, seen: Seen) -> Setting:
@@ -88,6 +88,17 @@ def check_steps(policy: BatchPolicy, examples: tuple[int, ...]) -> None:
         raise ValueError(
             f"`{policy}`: examples must be whole numbers above 0 that increase: after how many examples to act."
         )
+
+
+def check_decay(policy: BatchPolicy, examples: tuple[int, ...], factor: float) -> None:
+    """Do nothing if `policy` can act by `factor` after `examples`.
+
+    Raises:
+        ValueError: If the factor is not above 1, or the points make no sense.
+    """
+    check_steps(policy, examples)
+    if not factor > 1:
+        raise ValueError(f"`{policy}`: factor must be above 1: it is that of one decay.")
 
 
 def check_observed(policy: BatchPolicy, interval: int, observations: int, *, fewest: int = 1) -> None:

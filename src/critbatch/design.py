@@ -36,6 +36,8 @@ DTYPES = ("float32", "float64")
 MOST_EXTENSIONS = 3
 EXTENSION = 2
 LARGEST_DEFAULT = 8192
+POLICIES = 8  # that change the batch size, at most
+DECISIONS = 8  # of each that looks at the noise, on the way to the target
 LINE_FROM = 16  # examples in a batch: the smallest from which a line is drawn
 END_MEASUREMENTS: tuple[Measurement, ...] = (
     KeskarSharpness(epsilons=(1e-3,), per_decade=0), LossCurvature(trace_products=4, per_decade=0),
@@ -190,10 +192,6 @@ def default_batch_sizes(train_size: int, factor: int = 4) -> tuple[int, ...]:
             size *= factor
 
     return tuple(size for size in (*powers(), train_size) if size <= LARGEST_DEFAULT)
-
-
-POLICIES = 8  # at most, of `policies`
-DECISIONS = 8
 
 
 def policies(steps: int, examples: int, *, is_plain: bool) -> tuple[BatchPolicy, ...]:

@@ -1,15 +1,18 @@
 """Batches of changing size: every example once an epoch, whatever happens."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import critbatch as cb
 from critbatch.batch_policy import Setting
+from tests.monitor.test_processes import free_port
 
 
 def sizes_that_change(batches: cb.VariableBatchSampler, sizes: list[int]) -> list[list[int]]:
@@ -183,6 +186,33 @@ def test_an_adaptive_policy_asks_for_measurements_and_uses_them():
         sizes.append(len(batch))
         scheduler.step(moments=(100.0, 1.0))
     assert sizes[:5] == [4, 4, 4, 4, 5]  # tr/(theta^2 (|G|^2 + tr/B)) = 100/(0.81 x 26)
+
+
+def decided(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        batches = cb.VariableBatchSampler(400, 8)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        scheduler = cb.BatchSizeScheduler(batches, cb.NormTest(every=4, looks=2, growth=100.0), optimizer)
+        seen = []
+        for batch in batches:
+            seen.append((batch, batches.setting))
+            scheduler.step(moments=(100.0 * (rank + 1), 1.0))  # as if they had measured different things
+        torch.distributed.barrier()  # rank 0 sends, and must not leave before it was heard
+        torch.save(
+            [(batch, setting.batch_size, setting.factor) for batch, setting in seen], Path(folder) / f"{rank}.pt"
+        )
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_ranks_that_measure_different_noise_take_the_same_decision(tmp_path):
+    mp.spawn(decided, (free_port(), str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert [one[1:] for one in first] == [one[1:] for one in second]
+    assert len({one[1] for one in first}) > 1
+    assert sorted(itertools.chain(*(batch for found in (first, second) for batch, *_ in found))) == list(range(400))
 
 
 def test_a_scheduler_counts_only_batches_that_were_drawn():

@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import distribute_module
 from torch.nn import functional as F
 
 import critbatch as cb
@@ -23,7 +25,7 @@ def network(kind: str = "plain", dtype: torch.dtype = torch.float64) -> nn.Modul
         torch.default_generator.manual_seed(3)
         layers = {
             "plain": lambda: [nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)],
-            "ghost": lambda: [nn.Linear(5, 8), cb.GhostBatchNorm(8, 4), nn.Tanh(), nn.Linear(8, 3)],
+            "ghost": lambda: [nn.Linear(5, 8, bias=False), cb.GhostBatchNorm(8, 4), nn.Tanh(), nn.Linear(8, 3)],
             "batch norm": lambda: [nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)],
             "dropout": lambda: [nn.Linear(5, 8), nn.Dropout(0.5), nn.Tanh(), nn.Linear(8, 3)],
         }[kind]()
@@ -99,9 +101,8 @@ def test_running_out_of_memory_at_random_points_changes_no_weight(kind, place, n
     whole, losses, _ = trained(kind, name, dtype)
     pieces, found, effective = trained(kind, name, dtype, faults=faults, place=place, guard="always")
     tolerance = 1e-12 if dtype is torch.float64 else 1e-6
-    for one, other in zip(whole.state_dict().values(), pieces.state_dict().values(), strict=True):
-        if kind == "plain" or one.dim() > 1:
-            torch.testing.assert_close(other, one, rtol=0, atol=tolerance)
+    for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=tolerance)
     assert found == pytest.approx(losses, rel=1e-5 if dtype is torch.float32 else 1e-11)
     if place != "update" and any(at <= STEPS for at in count):
         assert effective.micro_batch_size < SIZE
@@ -283,6 +284,39 @@ def test_two_processes_with_unequal_shares_agree_with_one_even_when_one_runs_out
         assert micro == size
         for name, value in whole.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=0, atol=1e-12)
+
+
+def hopeless(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        model = network("plain")
+        mesh = init_device_mesh("cpu", (2,))
+        sharded = distribute_module(network("plain"), mesh)
+        said = []
+        faults = Faults(set(range(99)) if rank == 1 else set())
+        effective = cb.EffectiveBatch(
+            nn.parallel.DistributedDataParallel(model), rule("sgd", model), loss=broken(model, faults, "backward")
+        )
+        for attempt in (
+            lambda: effective.step(next(batches())),
+            lambda: cb.EffectiveBatch(sharded, rule("sgd", sharded), loss=summed),
+        ):
+            try:
+                attempt()
+            except (OutOfMemory, ValueError) as error:
+                said.append(str(error))
+        torch.save(said, Path(folder) / f"{rank}.pt")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_where_one_process_cannot_go_on_all_stop_and_sharded_parameters_are_refused(tmp_path):
+    mp.spawn(hopeless, (free_port(), str(tmp_path)), nprocs=2)
+    for rank, where in ((0, "on another process"), (1, "made up: no memory")):
+        memory, sharded = torch.load(tmp_path / f"{rank}.pt")
+        assert where in memory
+        assert "sharded over processes (FSDP) are not supported" in sharded
 
 
 def test_with_accelerate():

@@ -130,6 +130,15 @@ def test_it_applies_to_every_group_of_a_real_optimizer_and_back(optimizer):
         assert group["weight_decay"] == pytest.approx(old["weight_decay"], rel=1e-12)
 
 
+def test_decay_is_translated_where_the_first_group_has_none():
+    groups = [{"params": [torch.zeros(1)], "weight_decay": 0.0}, {"params": [torch.zeros(1)], "weight_decay": 0.1}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    found = cb.scale_hyperparameters(optimizer, from_batch=16, to_batch=64)
+    found.apply(optimizer)
+    assert found["weight decay"].before == 0.1
+    assert [group["weight_decay"] for group in optimizer.param_groups] == pytest.approx([0.0, 0.2])
+
+
 def test_a_translation_for_another_optimizer_is_refused_and_changes_nothing():
     sgd, adam = torch.optim.SGD([torch.zeros(1)], lr=0.1), torch.optim.Adam([torch.zeros(1)], lr=0.1)
     before = repr(adam)

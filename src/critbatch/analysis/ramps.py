@@ -156,9 +156,9 @@ def compare_ramps(
         return Ramps(None, None, "no fixed batch size reached the target on every seed", (), **facts_of)
     seeds = tuple(fresh_seeds) or arranged.seeds
     tried = {arm: sum(one.arm == arm for one in cells) for arm in chosen}
-    arms = [_compared(arm, cell, fixed, seeds, tried[arm], level) for arm, cell in chosen.items()]
-    arms = _adjusted(arms)
-    return Ramps(fixed.batch_size, fixed.learning_rate, _sentence(arms, fixed), tuple(arms), **facts_of)
+    arms = _adjusted([_compared(arm, cell, fixed, seeds, tried[arm], level) for arm, cell in chosen.items()])
+    sentence = _sentence(arms, chosen, fixed, seeds, level)
+    return Ramps(fixed.batch_size, fixed.learning_rate, sentence, tuple(arms), **facts_of)
 
 
 def _cells(
@@ -184,14 +184,14 @@ def _best(cells: Sequence[_Cell], seeds: Sequence[int]) -> _Cell | None:
 
 def _compared(
     arm: str, cell: _Cell | None, fixed: _Cell, seeds: Sequence[int], tried: int, level: float
-) -> tuple[SteeredArm, float]:  # fmt: skip
-    """Return an arm beside the fixed batch size, and the p-value of its seconds."""
+) -> SteeredArm:  # fmt: skip
+    """Return an arm beside the fixed batch size; its p-value is not adjusted yet."""
     definition = "to the target, over that of the best fixed batch size; geometric mean of pairs of one seed"
     facts = {"unit": "ratio", "level": level, "method": "paired t on logs"}
     if cell is None:
         reason = "no learning rate reached the target on every seed"
         gone = {unit: Estimate.missing(reason, definition=f"{unit} {definition}", **facts) for unit in UNITS}
-        return SteeredArm(arm, arm == CONTROL, arm in ADAPTIVE, None, None, tried, 0, **gone, p_value=1.0), 1.0
+        return SteeredArm(arm, arm == CONTROL, arm in ADAPTIVE, None, None, tried, 0, **gone, p_value=1.0)
     pairs = [(cell.costs.get(seed), fixed.costs.get(seed)) for seed in seeds]
     there = [(ours, other) for ours, other in pairs if ours is not None and other is not None]
     both = [(ours, other) for ours, other in there if np.isfinite([ours[0], other[0]]).all()]
@@ -212,21 +212,22 @@ def _compared(
         found[unit] = Estimate(float(np.exp(one.mean)), *ends, count=len(logs), definition=named, **facts)
     return SteeredArm(
         arm, arm == CONTROL, arm in ADAPTIVE, cell.batch_size, cell.learning_rate, tried, len(both), **found, p_value=p_value
-    ), p_value  # fmt: skip
+    )  # fmt: skip
 
 
-def _adjusted(arms: Sequence[tuple[SteeredArm, float]]) -> list[SteeredArm]:
+def _adjusted(arms: Sequence[SteeredArm]) -> list[SteeredArm]:
     """Return the arms, p-values adjusted for their number (Holm), the fastest first."""
-    p_values = holm([p_value for _, p_value in arms])
-    found = [dataclasses.replace(one, p_value=float(p)) for (one, _), p in zip(arms, p_values, strict=True)]
+    p_values = holm([one.p_value for one in arms])
+    found = [dataclasses.replace(one, p_value=float(p)) for one, p in zip(arms, p_values, strict=True)]
     return sorted(found, key=lambda one: one.seconds.value or np.inf)
 
 
-def _sentence(arms: Sequence[SteeredArm], fixed: _Cell) -> str:
+def _sentence(
+    arms: Sequence[SteeredArm], chosen: Mapping[str, _Cell | None], fixed: _Cell, seeds: Sequence[int], level: float
+) -> str:  # fmt: skip
     """Return the answer to: would a ramp have saved time here?"""
     against = f"the best fixed batch size, {fixed.batch_size}"
     growing = [one for one in arms if not one.is_control and one.seconds.value is not None]
-    control = next((one for one in arms if one.is_control and one.seconds.value is not None), None)
     if not growing:
         return f"no policy reached the target on every seed, beside {against}"
     best = growing[0]
@@ -234,12 +235,19 @@ def _sentence(arms: Sequence[SteeredArm], fixed: _Cell) -> str:
     slower = [one for one in growing if one.p_value < ALPHA and (one.seconds.value or 1) > 1]
     words = f"{best.seconds.brief()} times the seconds of {against} ({best.policy}, the fastest of {len(growing)})"
     if faster:
-        text = f"yes: a batch that grows took {words}"
-        if control is not None and (control.seconds.value or np.inf) <= (best.seconds.high or 0.0):
-            text += (
-                f"; but cutting the learning rate alone took {control.seconds.brief()} times, which is not told apart"
-            )
-        return text
+        return f"yes: a batch that grows took {words}{_beside_control(chosen, best.policy, seeds, level)}"
     if len(slower) == len(growing):
         return f"no: every policy was slower; the fastest took {words}"
     return f"not that this study could tell: {words}"
+
+
+def _beside_control(chosen: Mapping[str, _Cell | None], best: str, seeds: Sequence[int], level: float) -> str:
+    """Return how the best policy compares with cutting the learning rate alone, paired by seed."""
+    control = chosen.get(CONTROL)
+    if control is None:
+        return ""
+    found = _compared(best, chosen[best], control, seeds, 0, level)
+    if found.seconds.value is None:
+        return ""
+    text = f"; that is {found.seconds.brief()} times those of cutting the learning rate alone"
+    return text if found.p_value < ALPHA else f"{text}, not told apart"

@@ -46,10 +46,6 @@ class CABS(BatchPolicy):
         return self.looks
 
     @override
-    def start(self, batch_size: int, most: int) -> Setting:
-        return Setting(batch_size)
-
-    @override
     def decide(self, seen: Seen) -> Setting:
         if not seen.traces or seen.loss is None or seen.loss <= self.floor:
             return seen.now

@@ -5,7 +5,7 @@ from typing import final
 
 from typing_extensions import override
 
-from ..batch_policy import BatchPolicy, Seen, Setting, check_steps, passed
+from ..batch_policy import BatchPolicy, Seen, Setting, check_decay, passed
 
 
 @final
@@ -27,23 +27,7 @@ class InsteadOfDecay(BatchPolicy):
     factor: float = 2.0
 
     def __post_init__(self) -> None:
-        check_steps(self, self.examples)
-        if not self.factor > 1:
-            raise ValueError(f"`{self}`: factor must be above 1: the batch size is multiplied by it.")
-
-    @property
-    @override
-    def interval(self) -> int:
-        return 1
-
-    @property
-    @override
-    def observations(self) -> int:
-        return 0
-
-    @override
-    def start(self, batch_size: int, most: int) -> Setting:
-        return Setting(batch_size)
+        check_decay(self, self.examples, self.factor)
 
     @override
     def decide(self, seen: Seen) -> Setting:

@@ -58,10 +58,6 @@ class NoiseControlled(BatchPolicy):
         return self.looks
 
     @override
-    def start(self, batch_size: int, most: int) -> Setting:
-        return Setting(batch_size)
-
-    @override
     def decide(self, seen: Seen) -> Setting:
         size = seen.now.batch_size
         if len(seen.traces) < 2 or not np.isfinite([*seen.traces, *seen.squared_norms]).all():

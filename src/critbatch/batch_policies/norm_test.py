@@ -50,10 +50,6 @@ class NormTest(BatchPolicy):
         return self.looks
 
     @override
-    def start(self, batch_size: int, most: int) -> Setting:
-        return Setting(batch_size)
-
-    @override
     def decide(self, seen: Seen) -> Setting:
         size = seen.now.batch_size
         if not seen.traces:

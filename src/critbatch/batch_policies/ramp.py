@@ -35,20 +35,6 @@ class Ramp(BatchPolicy):
                 f"`{self}`: multiples must be above 0, one for each of the {len(self.examples)} numbers of examples."
             )
 
-    @property
-    @override
-    def interval(self) -> int:
-        return 1
-
-    @property
-    @override
-    def observations(self) -> int:
-        return 0
-
-    @override
-    def start(self, batch_size: int, most: int) -> Setting:
-        return Setting(batch_size)
-
     @override
     def decide(self, seen: Seen) -> Setting:
         past = passed(self.examples, seen.examples)

@@ -140,7 +140,7 @@ class VariableBatchSampler(Sampler[list[int]]):
         one = self.drawn.popleft()
         self.used = one.start + one.size
         left = self.count - self.used
-        if not self.drawn and self.drop_last and left < self._size(self.setting, self.used, wanted=True):
+        if not self.drawn and self.drop_last and left < self.batch_size:
             self.used = self.count
         return one
 
@@ -175,11 +175,9 @@ class VariableBatchSampler(Sampler[list[int]]):
         self._replayed = deque((Setting(size, factor), drawn) for size, factor, drawn in state["pending"])
         self.drawn.clear()
 
-    def _size(self, setting: Setting, start: int, *, wanted: bool = False) -> int:
+    def _size(self, setting: Setting, start: int) -> int:
         """Return the examples of a batch that begins at `start`; a rest smaller than the ranks is taken along."""
         left = self.count - start
-        if wanted or left <= setting.batch_size:
-            return setting.batch_size if wanted else left
         return setting.batch_size if left - setting.batch_size >= self.world_size else left
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ..out_of_memory import OutOfMemory, is_memory
@@ -88,9 +89,7 @@ class EffectiveBatch:
                 "`EffectiveBatch(model, optimizer)`: the optimizer holds none of the model's parameters. Make it from "
                 "model.parameters(), after the model was converted or moved."
             )
-        if any(
-            type(one) not in (nn.Parameter, Tensor) and "DTensor" in type(one.data).__name__ for one in self.parameters
-        ):
+        if any(isinstance(one, DTensor) for one in self.parameters):
             raise ValueError("`EffectiveBatch(model)`: parameters sharded over processes (FSDP) are not supported.")
 
     def step(self, batch: Any) -> float:

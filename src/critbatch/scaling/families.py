@@ -12,6 +12,7 @@ FAMILIES = {
     "adafactor": ("adafactor",),
     "sign": ("lion", "signsgd", "signum", "sign", "muon"),
 }
+COUPLED = ("sgd", "adam")  # whose weight decay is part of the gradient
 ALIASES = {
     "lr": "learning_rate", "eps": "epsilon", "alpha": "beta2", "b1": "beta1", "b2": "beta2", "wd": "weight_decay",
     "name": "optimizer", "adam_beta1": "beta1", "adam_beta2": "beta2", "adam_epsilon": "epsilon",
@@ -49,7 +50,9 @@ def family_of(optimizer: torch.optim.Optimizer | str) -> str:
 
 
 def settings_of(optimizer: torch.optim.Optimizer | Mapping[str, Any]) -> tuple[str, dict[str, float]]:
-    """Return the family, and hyperparameters under common names; those of an optimizer's first parameter group.
+    """Return the family, and hyperparameters under common names.
+
+    Of an optimizer they are those of its first parameter group, and the largest weight decay of all groups.
 
     Raises:
         ValueError: If there is no learning rate, a key is not known, or a number is impossible.
@@ -77,6 +80,8 @@ def _of_group(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     ):
         if isinstance(group.get(theirs), float | int):
             found[ours] = float(group[theirs])
+    if "weight_decay" in found:  # groups without it, as of biases, may come first
+        found["weight_decay"] = max(float(one["weight_decay"]) for one in optimizer.param_groups)
     if "betas" in group:
         found |= {"beta1": float(group["betas"][0]), "beta2": float(group["betas"][1])}
     return found

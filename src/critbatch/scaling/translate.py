@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .families import settings_of
+from .families import COUPLED, settings_of
 from .rate import NAME, rate_change
 from .study import read_study
 from .translation import Change, Translation
@@ -107,7 +107,7 @@ def _decay(family: str, known: Mapping[str, float], rate: Change, ratio: float) 
     before = known.get("weight_decay")
     if not before:
         return []
-    if family in ("sgd", "adam"):
+    if family in COUPLED:
         text = "part of the loss, whose minimum does not depend on the batch size"
         return [Change("weight decay", before, before, "unchanged", "L2 penalty", text, "tune it again if you can")]
     after = before * ratio * rate.before / rate.after

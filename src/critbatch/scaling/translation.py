@@ -1,6 +1,6 @@
 """What changes when the batch size does."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..estimate import short
+from .families import COUPLED, family_of
 
 
 @final
@@ -77,8 +78,6 @@ class Translation:
         Raises:
             ValueError: If the optimizer is of another family, or a group lacks what changes.
         """
-        from .families import family_of
-
         family = family_of(optimizer)
         if family != self.family:
             raise ValueError(
@@ -108,9 +107,8 @@ class Translation:
             )
         if "epsilon" in changes:
             found["eps"] = group["eps"] / power**0.5
-        decay = changes.get("weight decay")
-        if decay is not None and decay.before != decay.after:
-            found["weight_decay"] = group["weight_decay"] * (decay.after / decay.before)
+        if self.family not in COUPLED and "weight_decay" in group:
+            found["weight_decay"] = group["weight_decay"] * power * rate.before / rate.after
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -143,5 +141,5 @@ def _digits(value: float) -> str:
     return f"{value:.6g}" if 0.9 < value < 1 else short(value)
 
 
-def _listed(title: str, texts: Any, line: Callable[[str], str] = "  - {}".format) -> list[str]:
-    return ["", title, *(line(one) for one in texts)] if texts else []
+def _listed(title: str, texts: Sequence[str]) -> list[str]:
+    return ["", title, *(f"  - {one}" for one in texts)] if texts else []
